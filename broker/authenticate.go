@@ -1,0 +1,279 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/broker/sessions"
+	"sallyport/identity"
+	"sallyport/tokens"
+)
+
+// Carrier is how a credential travelled.
+type Carrier int
+
+// The carriers of a Principal.
+const (
+	// Cookie is the opaque value of the broker's cookie or of an application's.
+	Cookie Carrier = iota + 1
+	// Bearer is a JWT of ours.
+	Bearer
+	// APIKey is an API key.
+	APIKey
+)
+
+// Credential is what a request shows. It is a secret; it prints as [redacted].
+type Credential struct {
+	Carrier Carrier
+	value   string
+}
+
+// NewCredential returns the credential with the value as it was sent.
+func NewCredential(c Carrier, value string) Credential { return Credential{c, value} }
+
+// String never shows the value.
+func (c Credential) String() string { return "[redacted]" }
+
+// GoString never shows the value.
+func (c Credential) GoString() string { return "[redacted]" }
+
+// maxCredential bounds any credential in bytes before anything is computed over it.
+const maxCredential = 16 << 10
+
+// Authenticate is the one way back: it says who shows this credential to this application, or why nobody does:
+// identity.ErrBadCredentials, identity.ErrExpired, identity.ErrDenied, or identity.ErrUnavailable when the answer is not
+// known. Roles come from the session's or key's rows, never from the token. Whether the application admits the
+// principal is the application's question (Admits).
+func (b *Broker) Authenticate(ctx context.Context, snap *Snapshot, c Credential, app *Application) (identity.Principal, error) {
+	v, err := b.authenticate(ctx, snap, c, app)
+	if err != nil {
+		return identity.Principal{}, publicRefusal(err)
+	}
+	return v.principal, nil
+}
+
+func (b *Broker) authenticate(ctx context.Context, snap *Snapshot, c Credential, app *Application) (*view, error) {
+	if c.value == "" || len(c.value) > maxCredential {
+		return nil, fmt.Errorf("credential of %d bytes: %w", len(c.value), identity.ErrBadCredentials)
+	}
+	bound, err := b.bind(ctx, c, app)
+	if err != nil {
+		return nil, err
+	}
+	load := loadSession
+	if c.Carrier == APIKey {
+		load = loadKey
+	}
+	v, err := b.view(ctx, snap, bound.id, load)
+	if err != nil {
+		return nil, err
+	}
+	p := &v.principal
+	if p.Application != app.ID || !carries(v.kind, c.Carrier) || (bound.subject != "" && bound.subject != p.Subject) {
+		return nil, fmt.Errorf("credential of %s at %s: %w", p.Application, app.ID, identity.ErrBadCredentials)
+	}
+	b.touch(v, b.now())
+	return v, nil
+}
+
+// carries says which carriers a kind of session has. Cookies and tokens of one session may both exist (forward-auth
+// hands an application session's token on); a key is a key.
+func carries(kind sessions.Kind, c Carrier) bool {
+	switch c {
+	case Cookie:
+		return kind == sessions.Browser || kind == sessions.App
+	case Bearer:
+		return kind == sessions.API || kind == sessions.App
+	case APIKey:
+		return kind == ""
+	}
+	return false
+}
+
+// bind proves which session or key a credential belongs to.
+func (b *Broker) bind(ctx context.Context, c Credential, app *Application) (binding, error) {
+	key := digestOf(c, app)
+	now := b.now()
+	if known, ok := b.views.bindings.GetIfPresent(key); ok && b.feed.fresh(now) {
+		if !known.expires.IsZero() && !now.Before(known.expires) {
+			return binding{}, fmt.Errorf("token: %w", identity.ErrExpired)
+		}
+		return known, nil
+	}
+	// A signing key that is withdrawn empties the cache; what was proven with it must not come back in.
+	begun := b.feed.begin()
+	var found binding
+	var err error
+	switch c.Carrier {
+	case Bearer:
+		found, err = b.bindToken(ctx, c.value, app)
+	case APIKey:
+		found, err = b.bindKey(ctx, c.value)
+	case Cookie:
+		found, err = b.bindCookie(ctx, c.value)
+	default:
+		err = identity.ErrBadCredentials
+	}
+	if err != nil {
+		return binding{}, err
+	}
+	b.feed.unchanged("signing_keys", begun, func() { b.views.bindings.Set(key, found) })
+	return found, nil
+}
+
+// digestOf keys a proof by everything it used: carrier, value, and for tokens the audience and key it was held against.
+func digestOf(c Credential, app *Application) digest {
+	buf := make([]byte, 0, 1024)
+	buf = append(buf, byte(c.Carrier))
+	if c.Carrier == Bearer {
+		buf = append(buf, app.ID...)
+		buf = append(buf, 0)
+		buf = append(buf, app.Audience...)
+		buf = append(buf, 0)
+		buf = append(buf, app.Secret...)
+	}
+	buf = append(buf, 0)
+	buf = append(buf, c.value...)
+	return sha256.Sum256(buf)
+}
+
+func (b *Broker) bindToken(ctx context.Context, raw string, app *Application) (binding, error) {
+	sign, err := b.signingKeys(ctx)
+	if err != nil {
+		return binding{}, err
+	}
+	var claims tokens.Claims
+	if app.Algorithm == tokens.HS256 { // the configured key decides, never the token
+		claims, err = sign.verifier.VerifyHMAC(raw, app.Audience, app.Secret)
+	} else {
+		claims, err = sign.verifier.Verify(raw, app.Audience)
+	}
+	if err != nil {
+		return binding{}, err
+	}
+	return binding{id: claims.SessionID, expires: claims.ExpiresAt, subject: claims.Subject}, nil
+}
+
+func (b *Broker) bindCookie(ctx context.Context, token string) (binding, error) {
+	var found binding
+	err := b.store.View(ctx, func(tx Tx) error {
+		s, err := tx.SessionByToken(ctx, token)
+		found = binding{id: s.ID}
+		return err
+	})
+	return found, err
+}
+
+func (b *Broker) bindKey(ctx context.Context, raw string) (binding, error) {
+	id, secret, err := ParseKey(raw)
+	if err != nil {
+		return binding{}, err
+	}
+	err = b.store.View(ctx, func(tx Tx) error {
+		_, err := tx.KeyBySecret(ctx, id, secret)
+		return err
+	})
+	return binding{id: id}, err
+}
+
+// publicRefusal turns "there is no such session" into bad credentials; whoever shows a credential learns no more. A
+// fault of the store becomes unavailable: no answer is never a yes.
+func publicRefusal(err error) error {
+	switch {
+	case errors.Is(err, identity.ErrNotFound):
+		return fmt.Errorf("%w: %w", identity.ErrBadCredentials, err)
+	case errors.Is(err, identity.ErrBadCredentials), errors.Is(err, identity.ErrExpired), errors.Is(err, identity.ErrDenied),
+		errors.Is(err, identity.ErrUnavailable), errors.Is(err, context.Canceled):
+		return err
+	default:
+		return fmt.Errorf("%w: %w", identity.ErrUnavailable, err)
+	}
+}
+
+// ForwardToken returns the token that forward-auth hands to the application with this principal: one per session, made
+// again when less than half of its life is left. Keys have none.
+func (b *Broker) ForwardToken(ctx context.Context, snap *Snapshot, p identity.Principal, app *Application) (string, error) {
+	if p.KeyID != "" {
+		return "", nil
+	}
+	v, err := b.view(ctx, snap, p.SessionID, loadSession)
+	if err != nil {
+		return "", err
+	}
+	now := b.now()
+	if have := v.forward.Load(); have != nil && have.ExpiresAt.Sub(now) > have.ExpiresAt.Sub(have.IssuedAt)/2 {
+		return have.Token, nil
+	}
+	made, err := b.IssueToken(ctx, p, app)
+	if err != nil {
+		return "", err
+	}
+	v.forward.Store(&made)
+	return made.Token, nil
+}
+
+// IssueToken makes an access token of the principal for the application it holds (RFC 9068), in the application's
+// spelling. It ends with the session at the latest.
+func (b *Broker) IssueToken(ctx context.Context, p identity.Principal, app *Application) (tokens.Issued, error) {
+	if p.Application != app.ID || p.SessionID == "" {
+		return tokens.Issued{}, denied("wrong_application", "token for %s from %s", app.ID, p.Application)
+	}
+	sign, err := b.signingKeys(ctx)
+	if err != nil {
+		return tokens.Issued{}, err
+	}
+	spec := tokens.Spec{
+		Subject: p.Subject, Audience: app.Audience, ClientID: app.ID, SessionID: p.SessionID, Provider: p.Provider,
+		AMR: p.AMR, AuthTime: p.AuthTime, Claims: app.Profile.claims(p),
+		Lifetime: min(app.TokenLifetime, p.ExpiresAt.Sub(b.now()).Truncate(time.Second)),
+	}
+	if spec.Lifetime <= 0 {
+		return tokens.Issued{}, fmt.Errorf("session %s: %w", p.SessionID, identity.ErrExpired)
+	}
+	if app.Algorithm == tokens.HS256 {
+		return sign.issuer.IssueHMAC(app.Secret, app.ID, spec)
+	}
+	return sign.issuer.Issue(app.Algorithm, spec)
+}
+
+// claims spells the profile's claims of a principal.
+func (p *Profile) claims(who identity.Principal) map[string]any {
+	claims := make(map[string]any, len(p.Claims))
+	for _, c := range p.Claims {
+		switch c.Source {
+		case "username":
+			claims[c.Name] = who.Username
+		case "name":
+			claims[c.Name] = who.Name
+		case "email":
+			claims[c.Name] = who.Email
+		case "roles":
+			claims[c.Name] = c.shaped(who.Roles)
+		case "permissions":
+			claims[c.Name] = c.shaped(who.Permissions)
+		}
+		if claims[c.Name] == "" {
+			delete(claims, c.Name)
+		}
+	}
+	return claims
+}
+
+func (c Claim) shaped(values []string) any {
+	switch c.Shape {
+	case "comma":
+		return strings.Join(values, ",")
+	case "string":
+		if len(values) == 0 {
+			return ""
+		}
+		return values[0]
+	default:
+		return slices.Concat([]string{}, values) // never null on the wire
+	}
+}

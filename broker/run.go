@@ -1,0 +1,121 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"sallyport/identity"
+)
+
+const (
+	flushEvery   = 5 * time.Second
+	cleanUpEvery = 10 * time.Minute
+	// keepEnded is how long what ended stays for its owner and the auditor to see.
+	keepEnded = 30 * 24 * time.Hour
+	// cleanUpBatch bounds the rows of one transaction.
+	cleanUpBatch = 500
+)
+
+// Run does the broker's background work until ctx ends: hearing of changes, writing down who was seen, cleaning up.
+func (b *Broker) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, j := range []struct {
+		name  string
+		every time.Duration
+		do    func(context.Context) error
+	}{
+		{"poll", pollEvery, b.Poll},
+		{"seen", flushEvery, b.FlushSeen},
+		{"clean_up", cleanUpEvery, b.cleanUp},
+	} {
+		wg.Go(func() { b.repeat(ctx, j.name, j.every, j.do) })
+	}
+	wg.Wait()
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := b.FlushSeen(flush); err != nil {
+		b.log.WarnContext(flush, "background work", "job", "seen", "err", err)
+	}
+}
+
+// repeat runs do at once and then at every tick; a failure is said once until it works again.
+func (b *Broker) repeat(ctx context.Context, name string, every time.Duration, do func(context.Context) error) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	failing := false
+	for {
+		err := b.guarded(ctx, name, do)
+		switch {
+		case err != nil && ctx.Err() == nil && !failing:
+			b.log.WarnContext(ctx, "background work fails", "job", name, "err", err)
+		case err == nil && failing:
+			b.log.InfoContext(ctx, "background work goes on", "job", name)
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// guarded turns a panic into an error: no input and no bug of a job ends the process (DOS-04).
+func (b *Broker) guarded(ctx context.Context, name string, do func(context.Context) error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			b.panics.Add(1)
+			b.log.ErrorContext(ctx, "panic in background work", "job", name, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic in %s", name)
+		}
+	}()
+	return do(ctx)
+}
+
+// Panics counts those caught in background work.
+func (b *Broker) Panics() uint64 { return b.panics.Load() }
+
+func (b *Broker) cleanUp(ctx context.Context) error {
+	now := b.now()
+	mine := false
+	err := b.store.Update(ctx, func(tx Tx) (err error) {
+		mine, err = tx.AcquireJob(ctx, "clean_up", b.node, now, now.Add(cleanUpEvery))
+		return err
+	})
+	if err != nil || !mine {
+		return err
+	}
+	for {
+		gone := 0
+		if err := b.store.Update(ctx, func(tx Tx) (err error) {
+			gone, err = tx.CleanUp(ctx, now, now.Add(-keepEnded), cleanUpBatch)
+			return err
+		}); err != nil || gone == 0 {
+			return err
+		}
+	}
+}
+
+// maxClockOff is how far a node may be from the store's time before it is not ready.
+const maxClockOff = pollOverlap
+
+// Ready reports why this process should not get traffic, or nil.
+func (b *Broker) Ready(ctx context.Context) error {
+	if b.Current() == nil {
+		return fmt.Errorf("no configuration yet: %w", identity.ErrUnavailable)
+	}
+	off, err := b.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	if off > maxClockOff {
+		return fmt.Errorf("clock is %s off the store's: %w", off.Round(time.Second), identity.ErrUnavailable)
+	}
+	if !b.feed.fresh(b.now()) {
+		return fmt.Errorf("changes were not heard of for more than %s: %w", blindAfter, identity.ErrUnavailable)
+	}
+	return nil
+}

@@ -1,0 +1,312 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"sallyport/audit"
+	"sallyport/broker/people"
+	"sallyport/broker/sessions"
+	"sallyport/identity"
+	"sallyport/mapping"
+	"sallyport/providers"
+)
+
+// flowLife is how long a finished flow's id is remembered: longer than any flow cookie lives.
+const flowLife = 15 * time.Minute
+
+// Attempt is what a sign-in is for.
+type Attempt struct {
+	// FlowID is taken once when the sign-in succeeds; empty where no flow is (API).
+	FlowID string
+	// Application and Kind of the session to make: Self and Browser for people at our pages, API for tokens.
+	Application *Application
+	Kind        sessions.Kind
+	// Replaces is the session this browser had; it ends when the new one begins (SES-02).
+	Replaces string
+}
+
+// Outcome is a sign-in that holds.
+type Outcome struct {
+	Principal identity.Principal
+	Session   sessions.Session
+	// Token is the cookie's value; empty for API sessions.
+	Token string
+}
+
+// TakeFlow takes a flow once, before anything upstream is asked: identity.ErrExpired coded flow_finished afterwards.
+func (b *Broker) TakeFlow(ctx context.Context, flowID string) error {
+	return b.store.Update(ctx, func(tx Tx) error { return takeFlow(ctx, tx, flowID, b.now()) })
+}
+
+func takeFlow(ctx context.Context, tx Tx, flowID string, now time.Time) error {
+	err := tx.Consume(ctx, "flow:"+flowID, now.Add(flowLife))
+	if errors.Is(err, identity.ErrConflict) {
+		return identity.WithCode("flow_finished", fmt.Errorf("flow was finished before: %w", identity.ErrExpired))
+	}
+	return err
+}
+
+// SignInWithPassword takes a typed name and password to exactly one door (the explicit provider, else the rule for the
+// name's domain, else the default) and never on to another. Unknown, wrong, empty and disabled are one answer.
+func (b *Broker) SignInWithPassword(ctx context.Context, v Visit, at Attempt, provider, username, password string) (Outcome, error) {
+	e := v.event(audit.SignInRefused, b.now())
+	e.Username, e.Application = cut(username, 256), at.Application.ID
+	door, err := v.Door(provider, username)
+	if err != nil {
+		b.refused(ctx, e, err)
+		return Outcome{}, err
+	}
+	e.Provider = door.Info().ID
+	typed, ok := door.(providers.PasswordProvider)
+	if !ok {
+		// The page sends such names to their provider's own page; only API clients come here.
+		err := identity.WithCode("provider_needs_browser",
+			fmt.Errorf("provider %s takes no password: %w", e.Provider, identity.ErrInvalid))
+		b.refused(ctx, e, err)
+		return Outcome{}, err
+	}
+	a, err := typed.Authenticate(ctx, strings.TrimSpace(username), password)
+	if err != nil {
+		b.refused(ctx, e, err)
+		return Outcome{}, err
+	}
+	out, err := b.SignIn(ctx, v, at, a)
+	if identity.CodeOf(err) == "account_disabled" {
+		return Outcome{}, fmt.Errorf("%w: %w", identity.ErrBadCredentials, errors.New("the account is disabled"))
+	}
+	return out, err
+}
+
+// RefuseSignIn records that a door refused somebody before there was an assertion.
+func (b *Broker) RefuseSignIn(ctx context.Context, v Visit, provider string, app *Application, cause error) {
+	e := v.event(audit.SignInRefused, b.now())
+	e.Provider, e.Application = provider, app.ID
+	b.refused(ctx, e, cause)
+}
+
+// SignIn is the one way in: every door's assertion is mapped, meets its account, passes policy and becomes a session.
+// Refusals are identity.ErrDenied with a code (no_role, denied_by_rule, account_disabled, username_taken) or
+// identity.ErrExpired coded flow_finished; each leaves an event.
+func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Assertion) (Outcome, error) {
+	grant := v.Mapper.Map(a.Identity)
+	var out Outcome
+	err := b.store.Update(ctx, func(tx Tx) error {
+		now := b.now()
+		if at.FlowID != "" {
+			if err := takeFlow(ctx, tx, at.FlowID, now); err != nil {
+				return err
+			}
+		}
+		h, err := b.admit(ctx, tx, v, a, grant)
+		if err != nil {
+			return err
+		}
+		out, err = b.open(ctx, tx, v, at, h, a.Identity)
+		return err
+	})
+	if err != nil {
+		e := v.event(audit.SignInRefused, b.now())
+		e.Provider, e.Application, e.Username = a.Identity.Provider, at.Application.ID, cut(a.Identity.Username, 256)
+		b.refused(ctx, e, err)
+		return Outcome{}, err
+	}
+	return out, nil
+}
+
+// admit finds or makes the account of an assertion and brings what we keep of it up to date.
+func (b *Broker) admit(ctx context.Context, tx Tx, v Visit, a identity.Assertion, g mapping.Grant) (holder, error) {
+	linked, err := tx.Identity(ctx, a.Identity.Provider, a.Identity.Subject)
+	if errors.Is(err, identity.ErrNotFound) {
+		return b.welcome(ctx, tx, v, a, g)
+	}
+	if err != nil {
+		return holder{}, err
+	}
+	account, err := tx.Account(ctx, linked.AccountID)
+	if err != nil {
+		return holder{}, err
+	}
+	if account.Disabled {
+		return holder{}, denied("account_disabled", "account %s", account.ID)
+	}
+	grants, err := tx.Grants(ctx, account.ID)
+	if err != nil {
+		return holder{}, err
+	}
+	h := holder{account: account, linked: linked, grants: grants}
+	if h.roles, err = rolesOf(g, grants); err != nil {
+		return holder{}, err
+	}
+	return h, b.bringUpToDate(ctx, tx, v, &h, a)
+}
+
+// bringUpToDate keeps the new snapshot. Where it differs, the account's other sessions and keys are worth something
+// else from now on, everywhere.
+func (b *Broker) bringUpToDate(ctx context.Context, tx Tx, v Visit, h *holder, a identity.Assertion) error {
+	now := b.now()
+	same := sameFacts(h.linked.Snapshot, a.Identity) && h.account.Name == a.Identity.Name && h.account.Email == a.Identity.Email
+	h.linked.Snapshot, h.linked.UpstreamSession, h.linked.Upstream = a.Identity, a.UpstreamSession, a.Upstream
+	h.linked.FetchedAt, h.linked.Generation = now, v.Generation
+	h.account.Name, h.account.Email, h.account.EmailVerified = a.Identity.Name, a.Identity.Email, a.Identity.EmailVerified
+	h.account.SignedInAt = now
+	if err := tx.UpdateIdentity(ctx, h.linked); err != nil {
+		return err
+	}
+	if err := tx.UpdateAccount(ctx, h.account); err != nil {
+		return err
+	}
+	if same {
+		return nil
+	}
+	return touchEverything(ctx, tx, h.account.ID, now)
+}
+
+// sameFacts reports whether two snapshots lead to the same roles under any rules.
+func sameFacts(a, b identity.Identity) bool {
+	a.AuthTime, b.AuthTime, a.AMR, b.AMR = time.Time{}, time.Time{}, nil, nil
+	return reflect.DeepEqual(a, b)
+}
+
+// touchEverything tells every cache that an account's sessions and keys are worth something else now.
+func touchEverything(ctx context.Context, tx Tx, accountID string, now time.Time) error {
+	open, err := tx.Sessions(ctx, accountID, now)
+	if err != nil {
+		return err
+	}
+	ids := make([]string, 0, len(open))
+	for _, s := range open {
+		ids = append(ids, s.ID)
+	}
+	keys, err := tx.Keys(ctx, accountID)
+	if err != nil {
+		return err
+	}
+	keyIDs := make([]string, 0, len(keys))
+	for _, k := range keys {
+		keyIDs = append(keyIDs, k.ID)
+	}
+	if err := tx.Changed(ctx, ChangeSession, now, ids...); err != nil {
+		return err
+	}
+	return tx.Changed(ctx, ChangeKey, now, keyIDs...)
+}
+
+// welcome makes the account of a newcomer who holds a role. Nobody becomes somebody else by spelling their name or
+// address: a taken name is qualified with the provider or refused (LDP-03, OID-06).
+func (b *Broker) welcome(ctx context.Context, tx Tx, v Visit, a identity.Assertion, g mapping.Grant) (holder, error) {
+	roles, err := rolesOf(g, nil)
+	if err != nil {
+		return holder{}, err
+	}
+	now := b.now()
+	account := people.Account{
+		ID: NewID(), Name: a.Identity.Name, Email: a.Identity.Email, EmailVerified: a.Identity.EmailVerified,
+		CreatedAt: now, SignedInAt: now,
+	}
+	if err := b.nameNewcomer(ctx, tx, v, &account, a.Identity); err != nil {
+		return holder{}, err
+	}
+	linked := people.LinkedIdentity{
+		Provider: a.Identity.Provider, Subject: a.Identity.Subject, AccountID: account.ID, Snapshot: a.Identity,
+		UpstreamSession: a.UpstreamSession, Upstream: a.Upstream, FetchedAt: now, Generation: v.Generation, CreatedAt: now,
+	}
+	return holder{account: account, linked: linked, roles: roles}, b.createAccount(ctx, tx, v, account, linked)
+}
+
+func (b *Broker) createAccount(ctx context.Context, tx Tx, v Visit, a people.Account, l people.LinkedIdentity) error {
+	if err := tx.CreateAccount(ctx, a); err != nil {
+		return err
+	}
+	if err := tx.CreateIdentity(ctx, l); err != nil {
+		return err
+	}
+	e := v.event(audit.AccountCreated, a.CreatedAt)
+	e.AccountID, e.Username, e.Provider = a.ID, a.Username, l.Provider
+	if err := tx.Append(ctx, e); err != nil {
+		return err
+	}
+	e.Type = audit.IdentityLinked
+	return tx.Append(ctx, e)
+}
+
+// nameNewcomer gives the account a name that is unique in the house.
+func (b *Broker) nameNewcomer(ctx context.Context, tx Tx, v Visit, account *people.Account, id identity.Identity) error {
+	name, key := "", ""
+	for _, wish := range []string{id.Username, id.Email, "user-" + strings.ToLower(account.ID[:8])} {
+		if k, err := people.CanonicalName(wish); err == nil {
+			name, key = strings.TrimSpace(wish), k
+			break
+		}
+	}
+	free, err := nameFree(ctx, tx, key)
+	if err != nil {
+		return err
+	}
+	if !free {
+		if !v.QualifyNames[id.Provider] {
+			return denied("username_taken", "user name of a newcomer from %s", id.Provider)
+		}
+		name += "@" + id.Provider
+		if key, err = people.CanonicalName(name); err != nil {
+			return err
+		}
+		if free, err = nameFree(ctx, tx, key); err != nil {
+			return err
+		}
+		if !free {
+			return denied("username_taken", "qualified user name of a newcomer from %s", id.Provider)
+		}
+	}
+	account.Username, account.UsernameKey = name, key
+	return nil
+}
+
+func nameFree(ctx context.Context, tx Tx, key string) (bool, error) {
+	_, err := tx.AccountByName(ctx, key)
+	if errors.Is(err, identity.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+// open makes the session of a holder.
+func (b *Broker) open(ctx context.Context, tx Tx, v Visit, at Attempt, h holder, id identity.Identity) (Outcome, error) {
+	now := b.now()
+	limits := at.Application.Session
+	s := sessions.Session{
+		ID: NewID(), Kind: at.Kind, State: sessions.Active, AccountID: h.account.ID, Provider: h.linked.Provider,
+		Subject: h.linked.Subject, Application: at.Application.ID, AMR: id.AMR, AuthTime: id.AuthTime, CreatedAt: now,
+		LastSeenAt: now, IdleTimeout: limits.Idle, ExpiresAt: now.Add(limits.Lifetime),
+		Address: v.Address, UserAgent: cut(v.UserAgent, 512),
+	}
+	if s.AuthTime.IsZero() || s.AuthTime.After(now) {
+		s.AuthTime = now
+	}
+	p := h.principal(v.Snapshot, h.roles)
+	p.Application, p.SessionID, p.AMR, p.AuthTime, p.ExpiresAt = s.Application, s.ID, s.AMR, s.AuthTime, s.ExpiresAt
+	if !at.Application.Admits(p) {
+		return Outcome{}, denied("no_role", "account %s at %s", h.account.ID, at.Application.ID)
+	}
+	out := Outcome{Principal: p, Session: s}
+	if at.Kind != sessions.API {
+		out.Token = NewSecret()
+	}
+	if at.Replaces != "" {
+		if err := b.end(ctx, tx, v, at.Replaces, "replaced", p.Subject); err != nil {
+			return Outcome{}, err
+		}
+	}
+	if err := tx.CreateSession(ctx, s, out.Token); err != nil {
+		return Outcome{}, err
+	}
+	e := v.event(audit.SignInSucceeded, now)
+	e.Actor, e.AccountID, e.Username, e.Provider = p.Subject, p.Subject, p.Username, p.Provider
+	e.Application, e.SessionID = s.Application, s.ID
+	e.Detail = map[string]string{"kind": string(s.Kind), "roles": cut(strings.Join(p.Roles, ","), 1024)}
+	return out, tx.Append(ctx, e)
+}

@@ -1,0 +1,277 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"sallyport/broker/people"
+	"sallyport/broker/sessions"
+	"sallyport/identity"
+	"sallyport/mapping"
+	"sallyport/tokens"
+)
+
+// cached bounds both caches in entries.
+const cached = 200_000
+
+// view is what a session or key is worth right now: immutable but for the two atomics.
+type view struct {
+	principal identity.Principal
+	kind      sessions.Kind // empty for a key
+	parent    string
+	idle      time.Duration
+	expires   time.Time
+	// seen is when it was used last, in milliseconds since 1970.
+	seen atomic.Int64
+	// forward is the token forward-auth hands the application, made once and used until it is half spent.
+	forward atomic.Pointer[tokens.Issued]
+}
+
+// live judges by time alone; everything else that could end it would have dropped the view.
+func (v *view) live(now time.Time) bool {
+	return now.Before(v.expires) && (v.idle == 0 || now.UnixMilli() < v.seen.Load()+v.idle.Milliseconds())
+}
+
+// binding says which session or key a credential belongs to, once that was proven. It never changes for a credential.
+type binding struct {
+	id string
+	// expires and subject are the token's; zero for cookies and keys.
+	expires time.Time
+	subject string
+}
+
+// digest of a credential and what it was proven against, the key of bindings.
+type digest [sha256.Size]byte
+
+// views are the caches of the verify path: credential → session or key, and session or key → what it is worth. Only the
+// second can become untrue, and changes drop it by id.
+type views struct {
+	bindings *otter.Cache[digest, binding]
+	byID     *otter.Cache[string, *view]
+}
+
+func newViews() *views {
+	return &views{
+		bindings: otter.Must(&otter.Options[digest, binding]{MaximumSize: cached}),
+		byID:     otter.Must(&otter.Options[string, *view]{MaximumSize: cached}),
+	}
+}
+
+func (v *views) drop(id string) { v.byID.Invalidate(id) }
+
+func (v *views) clear() {
+	v.bindings.InvalidateAll()
+	v.byID.InvalidateAll()
+}
+
+// view returns what a session or key is worth under the visit's snapshot, from the cache or the store.
+func (b *Broker) view(ctx context.Context, snap *Snapshot, id string, load loader) (*view, error) {
+	now := b.now()
+	if snap == b.current.Load() && b.feed.fresh(now) {
+		if v, ok := b.views.byID.GetIfPresent(id); ok && v.live(now) {
+			return v, nil
+		}
+	}
+	begun := b.feed.begin()
+	v, err := load(ctx, b, snap, id)
+	if err != nil {
+		return nil, err
+	}
+	if snap == b.current.Load() {
+		b.feed.unchanged(id, begun, func() {
+			if snap == b.current.Load() {
+				b.views.byID.Set(id, v)
+			}
+		})
+	}
+	if !v.live(now) {
+		return nil, fmt.Errorf("session or key %s: %w", id, identity.ErrExpired)
+	}
+	return v, nil
+}
+
+// loader reads a view from the store.
+type loader func(ctx context.Context, b *Broker, snap *Snapshot, id string) (*view, error)
+
+// loadSession is the loader of sessions.
+func loadSession(ctx context.Context, b *Broker, snap *Snapshot, id string) (*view, error) {
+	var v *view
+	err := b.store.View(ctx, func(tx Tx) error {
+		s, err := tx.Session(ctx, id)
+		if err != nil {
+			return err
+		}
+		v, err = sessionView(ctx, tx, snap, s)
+		return err
+	})
+	return v, err
+}
+
+// sessionView decides what a stored session is worth. It must be active; its times are judged by the caller.
+func sessionView(ctx context.Context, tx Tx, snap *Snapshot, s sessions.Session) (*view, error) {
+	if s.State != sessions.Active || !s.EndedAt.IsZero() {
+		return nil, fmt.Errorf("session %s is %s: %w", s.ID, s.State, identity.ErrExpired)
+	}
+	h, err := holderOf(ctx, tx, snap, s.AccountID, s.Provider, s.Subject)
+	if err != nil {
+		return nil, err
+	}
+	p := h.principal(snap, h.roles)
+	p.Application, p.SessionID, p.AMR, p.AuthTime, p.ExpiresAt = s.Application, s.ID, s.AMR, s.AuthTime, s.ExpiresAt
+	v := &view{principal: p, kind: s.Kind, parent: s.ParentID, idle: s.IdleTimeout, expires: s.ExpiresAt}
+	v.seen.Store(s.LastSeenAt.UnixMilli())
+	return v, nil
+}
+
+// loadKey is the loader of API keys.
+func loadKey(ctx context.Context, b *Broker, snap *Snapshot, id string) (*view, error) {
+	var v *view
+	err := b.store.View(ctx, func(tx Tx) error {
+		k, err := tx.Key(ctx, id)
+		if err != nil {
+			return err
+		}
+		v, err = keyView(ctx, tx, snap, k)
+		return err
+	})
+	return v, err
+}
+
+// keyView decides what a key is worth: its own roles as far as its owner has them now, and never administration.
+func keyView(ctx context.Context, tx Tx, snap *Snapshot, k sessions.Key) (*view, error) {
+	if k.State != sessions.Active || !k.EndedAt.IsZero() {
+		return nil, fmt.Errorf("key %s is %s: %w", k.ID, k.State, identity.ErrExpired)
+	}
+	h, err := holderOf(ctx, tx, snap, k.AccountID, k.Provider, k.Subject)
+	if err != nil {
+		return nil, err
+	}
+	h.grants = nil
+	roles := slices.DeleteFunc(slices.Clone(h.roles), func(r string) bool { return !slices.Contains(k.Roles, r) })
+	p := h.principal(snap, roles)
+	p.Permissions = slices.DeleteFunc(p.Permissions, func(have string) bool { return strings.HasPrefix(have, Self+":") })
+	p.Application, p.KeyID, p.ExpiresAt, p.AuthTime = k.Application, k.ID, k.ExpiresAt, k.CreatedAt
+	v := &view{principal: p, expires: k.ExpiresAt}
+	v.seen.Store(k.LastUsedAt.UnixMilli())
+	return v, nil
+}
+
+// holder is an account as one of its identities brings it in.
+type holder struct {
+	account people.Account
+	linked  people.LinkedIdentity
+	roles   []string
+	grants  []people.ManualGrant
+}
+
+// holderOf reads an account and maps its identity's last snapshot under the configuration in force: a reload re-maps
+// everybody at their next request. A disabled account, a provider that left the configuration, a deny rule, or no role
+// where no manual grant stands in, closes the door here too.
+func holderOf(ctx context.Context, tx Tx, snap *Snapshot, accountID, provider, subject string) (holder, error) {
+	account, err := tx.Account(ctx, accountID)
+	if err != nil {
+		return holder{}, err
+	}
+	if account.Disabled {
+		return holder{}, denied("account_disabled", "account %s", accountID)
+	}
+	if _, err := snap.Providers.Get(provider); err != nil {
+		return holder{}, denied("provider_removed", "provider %s of account %s", provider, accountID)
+	}
+	linked, err := tx.Identity(ctx, provider, subject)
+	if err != nil {
+		return holder{}, err
+	}
+	if linked.AccountID != accountID {
+		return holder{}, denied("identity_moved", "identity of %s is another account's now", accountID)
+	}
+	grants, err := tx.Grants(ctx, accountID)
+	if err != nil {
+		return holder{}, err
+	}
+	h := holder{account: account, linked: linked, grants: grants}
+	h.roles, err = rolesOf(snap.Mapper.Map(linked.Snapshot), grants)
+	return h, err
+}
+
+// rolesOf judges a grant: denied, or nothing at all, is a refusal unless a manual grant lets the account administer the
+// broker. Then it has no roles, so that a mapping mistake cannot lock the last administrator out (ADM-04).
+func rolesOf(g mapping.Grant, manual []people.ManualGrant) ([]string, error) {
+	switch {
+	case g.Denied && len(manual) == 0:
+		return nil, denied("denied_by_rule", "a deny rule matched")
+	case len(g.Roles) == 0 && len(manual) == 0:
+		return nil, denied("no_role", "no rule matched")
+	case g.Denied:
+		return nil, nil
+	default:
+		return g.Roles, nil
+	}
+}
+
+// principal spells the holder with the given roles.
+func (h holder) principal(snap *Snapshot, roles []string) identity.Principal {
+	permissions := snap.Mapper.Permissions(roles)
+	for _, g := range h.grants {
+		permissions = append(permissions, g.Permission)
+	}
+	slices.Sort(permissions)
+	return identity.Principal{
+		Subject: h.account.ID, Username: h.account.Username, Name: h.account.Name, Email: h.account.Email,
+		Provider: h.linked.Provider, Roles: roles, Permissions: slices.Compact(permissions),
+	}
+}
+
+// lastSeen collects when sessions and keys were used, until a job writes it down.
+type lastSeen struct {
+	mu             sync.Mutex
+	sessions, keys map[string]time.Time
+}
+
+func newLastSeen() *lastSeen {
+	return &lastSeen{sessions: map[string]time.Time{}, keys: map[string]time.Time{}}
+}
+
+// seenEvery is how often one session's or key's use is recorded at most.
+const seenEvery = time.Minute
+
+// touch notes the use of a view, at most once a minute, and that of the sign-in it hangs on.
+func (b *Broker) touch(v *view, now time.Time) {
+	was := v.seen.Load()
+	if now.UnixMilli()-was < seenEvery.Milliseconds() || !v.seen.CompareAndSwap(was, now.UnixMilli()) {
+		return
+	}
+	b.seen.mu.Lock()
+	defer b.seen.mu.Unlock()
+	if v.principal.KeyID != "" {
+		b.seen.keys[v.principal.KeyID] = now
+		return
+	}
+	b.seen.sessions[v.principal.SessionID] = now
+	if v.parent != "" {
+		b.seen.sessions[v.parent] = now
+	}
+}
+
+// FlushSeen writes down who was seen since the last time.
+func (b *Broker) FlushSeen(ctx context.Context) error {
+	b.seen.mu.Lock()
+	inSessions, inKeys := b.seen.sessions, b.seen.keys
+	b.seen.sessions, b.seen.keys = map[string]time.Time{}, map[string]time.Time{}
+	b.seen.mu.Unlock()
+	if len(inSessions)+len(inKeys) == 0 {
+		return nil
+	}
+	return b.store.Update(ctx, func(tx Tx) error {
+		return errors.Join(tx.TouchSessions(ctx, inSessions), tx.TouchKeys(ctx, inKeys))
+	})
+}

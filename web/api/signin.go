@@ -1,0 +1,131 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+
+	"sallyport/broker"
+	"sallyport/broker/sessions"
+	"sallyport/identity"
+	"sallyport/web/wire"
+)
+
+// login takes a name and a password to one door and answers with a token for the application named. It sets no cookie,
+// so a forged request gains nothing.
+func (a *API) login(w http.ResponseWriter, r *http.Request) error {
+	if err := wire.RefuseInURL(r); err != nil {
+		return err
+	}
+	f := map[string]any{}
+	known := map[string]string{}
+	for ours, called := range a.profile.Request {
+		known[called] = ours
+	}
+	if err := fields(r, known, f); err != nil {
+		return err
+	}
+	var in struct{ username, password, provider, application string }
+	for name, to := range map[string]*string{
+		"username": &in.username, "password": &in.password, "provider": &in.provider, "application": &in.application,
+	} {
+		v, err := text(f, name)
+		if err != nil {
+			return err
+		}
+		*to = v
+	}
+	if in.application == "" {
+		in.application = broker.Self
+	}
+	return a.signIn(w, r, in.application, in.provider, in.username, in.password)
+}
+
+func (a *API) signIn(w http.ResponseWriter, r *http.Request, application, provider, username, password string) error {
+	v := wire.Of(r).Visit
+	app, err := v.Application(application)
+	if err != nil {
+		return err
+	}
+	at := broker.Attempt{Application: app, Kind: sessions.API}
+	out, err := a.house.Broker.SignInWithPassword(r.Context(), v, at, provider, username, password)
+	if err != nil {
+		return err
+	}
+	issued, err := a.house.Broker.IssueToken(r.Context(), out.Principal, app)
+	if err != nil {
+		return err
+	}
+	return reply(w, http.StatusOK, spelled(a.profile.Reply, map[string]any{
+		"access_token": issued.Token,
+		"token_type":   "Bearer",
+		"expires_in":   int(issued.ExpiresAt.Sub(issued.IssuedAt).Seconds()),
+		"user":         a.user(out.Principal),
+	}))
+}
+
+// ssoLogin sends a browser to sign in, by the provider's id or, where only one provider is of it, its type; at the
+// application's own host where it has one, so that its cookie is set there.
+func (a *API) ssoLogin(w http.ResponseWriter, r *http.Request) error {
+	v := wire.Of(r).Visit
+	app, err := a.application(r)
+	if err != nil {
+		return err
+	}
+	hint := url.Values{}
+	if wanted := r.URL.Query().Get("provider"); wanted != "" {
+		id, err := providerNamed(v, wanted)
+		if err != nil {
+			return err
+		}
+		hint.Set("idp_hint", id)
+	}
+	to := url.URL{Scheme: v.Issuer.Scheme, Host: v.Issuer.Host, Path: "/login"}
+	if app.URL != nil {
+		hint.Set("to", app.ReturnURL(r.URL.Query().Get("to")).String())
+		to = url.URL{Scheme: app.URL.Scheme, Host: app.URL.Host, Path: "/.sallyport/login"}
+	}
+	to.RawQuery = hint.Encode()
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, to.String(), http.StatusSeeOther)
+	return nil
+}
+
+// providerNamed finds a provider by id, else by type where only one is of it.
+func providerNamed(v broker.Visit, name string) (string, error) {
+	if _, err := v.Providers.Get(name); err == nil {
+		return name, nil
+	}
+	found := ""
+	for _, p := range v.Providers.All() {
+		if p.Info().Type == name {
+			if found != "" {
+				return "", invalid("provider_ambiguous", "several providers of this type")
+			}
+			found = p.Info().ID
+		}
+	}
+	if found == "" {
+		return "", identity.WithCode("provider_unknown", identity.ErrNotFound)
+	}
+	return found, nil
+}
+
+// logout ends the sign-in of the credential shown.
+func (a *API) logout(w http.ResponseWriter, r *http.Request) error {
+	app, err := a.application(r)
+	if err != nil {
+		return err
+	}
+	p, err := a.caller(r, app)
+	if err != nil {
+		return err
+	}
+	if err := a.house.Broker.SignOut(r.Context(), wire.Of(r).Visit, p); err != nil {
+		return err
+	}
+	if len(r.CookiesNamed(wire.CookieName(app))) > 0 {
+		wire.DropCookie(w, app)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}

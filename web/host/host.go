@@ -1,0 +1,135 @@
+// Package host owns what we answer on applications' own hosts, below /.sallyport/: beginning a sign-in there, taking it
+// over from the broker's host, and leaving. The flow cookie it sets on the application's host is what ties a hand-over
+// code to the browser that began; without it anybody could plant their own sign-in in somebody else's browser.
+package host
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+
+	"sallyport/broker"
+	"sallyport/identity"
+	"sallyport/web/wire"
+)
+
+// Host answers below /.sallyport/ on applications' hosts.
+type Host struct{ house *wire.House }
+
+// New returns the surface of a house.
+func New(h *wire.House) *Host { return &Host{h} }
+
+// Routes lists "METHOD path" → handler. A path without a method takes all.
+func (s *Host) Routes() map[string]wire.Handler {
+	return map[string]wire.Handler{
+		"/.sallyport/login":        s.login,
+		"GET /.sallyport/callback": s.callback,
+		"GET /.sallyport/logout":   s.logout,
+	}
+}
+
+// login begins a sign-in for an address of the application: ?to=, or what a trusted proxy says the request was for.
+// Programs get 401, because a page is of no use to them.
+func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
+	f := wire.Of(r)
+	raw := r.URL.Query().Get("to")
+	if f.FromProxy && raw == "" {
+		raw = r.Header.Get("X-Original-Url")
+	}
+	app := applicationFor(f, raw)
+	if app == nil {
+		return identity.WithCode("application_unknown", identity.ErrNotFound)
+	}
+	to := app.ReturnURL(raw)
+	if c, err := wire.Credential(r, app); err == nil {
+		p, err := s.house.Broker.Authenticate(r.Context(), f.Snapshot, c, app)
+		switch {
+		case err == nil && app.Admits(p) && wire.IsNavigation(r):
+			return redirect(w, r, to.String())
+		case err == nil && !app.Admits(p):
+			return s.denied(w, r, app)
+		case errors.Is(err, identity.ErrUnavailable):
+			return err
+		}
+	}
+	if !wire.IsNavigation(r) {
+		return wire.ErrNoCredential
+	}
+	return s.begin(w, r, app, to)
+}
+
+// applicationFor finds the application an address on this host belongs to; the host's front page otherwise.
+func applicationFor(f *wire.Facts, raw string) *broker.Application {
+	if u, err := url.Parse(raw); err == nil {
+		if app := f.ApplicationAt(f.Host, u.Path); app != nil {
+			return app
+		}
+	}
+	return f.ApplicationAt(f.Host, "/")
+}
+
+// begin keeps verifier and destination in a sealed cookie on this host and goes to the broker's.
+func (s *Host) begin(w http.ResponseWriter, r *http.Request, app *broker.Application, to broker.ReturnURL) error {
+	flow := s.house.Flows.New(r)
+	flow.Application, flow.To, flow.Verifier = app.ID, to.String(), broker.NewSecret()
+	if err := s.house.Flows.Save(w, r, flow); err != nil {
+		return err
+	}
+	q := url.Values{"application": {app.ID}, "challenge": {broker.Challenge(flow.Verifier)}, "state": {flow.ID}}
+	if hint := r.URL.Query().Get("idp_hint"); hint != "" {
+		q.Set("idp_hint", hint)
+	}
+	return redirect(w, r, s.issuer(r, "/login", q))
+}
+
+// callback takes the sign-in over: code and state once, the flow cookie of this host, then a cookie of its own.
+func (s *Host) callback(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	if len(q["code"]) != 1 || len(q["state"]) != 1 {
+		return identity.WithCode("bad_request", identity.ErrInvalid)
+	}
+	flow, err := s.house.Flows.Load(r, q.Get("state"))
+	if err != nil {
+		return err
+	}
+	app, err := wire.Of(r).Application(flow.Application)
+	if err != nil {
+		return err
+	}
+	out, err := s.house.Broker.Redeem(r.Context(), wire.Of(r).Visit, app, q.Get("code"), flow.Verifier)
+	if err != nil {
+		return err
+	}
+	s.house.Flows.End(w, flow.ID)
+	wire.SetCookie(w, app, out.Token)
+	return redirect(w, r, app.ReturnURL(flow.To).String())
+}
+
+// logout leads to the broker's page, which asks and then ends the sign-in everywhere; what this host's cookie opened is
+// over with it.
+func (s *Host) logout(w http.ResponseWriter, r *http.Request) error {
+	q := url.Values{}
+	if app := applicationFor(wire.Of(r), r.URL.Query().Get("to")); app != nil {
+		q.Set("application", app.ID)
+	}
+	return redirect(w, r, s.issuer(r, "/logout", q))
+}
+
+// denied tells people on the broker's page, programs at once.
+func (s *Host) denied(w http.ResponseWriter, r *http.Request, app *broker.Application) error {
+	if !wire.IsNavigation(r) {
+		return identity.WithCode("no_role", identity.ErrDenied)
+	}
+	return redirect(w, r, s.issuer(r, "/denied", url.Values{"application": {app.ID}}))
+}
+
+func (s *Host) issuer(r *http.Request, path string, q url.Values) string {
+	issuer := wire.Of(r).Issuer
+	return (&url.URL{Scheme: issuer.Scheme, Host: issuer.Host, Path: path, RawQuery: q.Encode()}).String()
+}
+
+func redirect(w http.ResponseWriter, r *http.Request, to string) error {
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, to, http.StatusSeeOther)
+	return nil
+}

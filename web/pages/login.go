@@ -1,0 +1,279 @@
+package pages
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"sallyport/broker"
+	"sallyport/broker/sessions"
+	"sallyport/identity"
+	"sallyport/providers"
+	"sallyport/web/templates"
+	"sallyport/web/wire"
+)
+
+// providerCookie remembers which provider was used last, to put it first. It holds the id and nothing else.
+const providerCookie = "__Host-sallyport-provider"
+
+// login asks who somebody is, or sends them on where that is known already.
+func (p *Pages) login(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	flow, fresh, err := p.flowOf(r)
+	if err != nil {
+		return err
+	}
+	if fresh {
+		if err := p.house.Flows.Save(w, r, flow); err != nil {
+			return err
+		}
+		if _, err := p.visitor(r); err == nil && !q.Has("choose") {
+			return seeOther(w, r, at(pathNext, flow.ID))
+		}
+	}
+	if hint := q.Get("idp_hint"); hint != "" {
+		if _, err := wire.Of(r).Providers.Redirect(hint); err == nil {
+			return seeOther(w, r, at(pathContinue+url.PathEscape(hint), flow.ID))
+		}
+	}
+	if q.Has("local") { // break-glass: reaches the local form whatever the rules for names say
+		keeper, err := wire.Of(r).Providers.Keeper("")
+		if err != nil {
+			return err
+		}
+		flow.Provider = keeper.Info().ID
+		if err := p.house.Flows.Save(w, r, flow); err != nil {
+			return err
+		}
+	}
+	if only := onlyProvider(r); only != "" && !q.Has("choose") && fresh {
+		return seeOther(w, r, at(pathContinue+url.PathEscape(only), flow.ID))
+	}
+	return p.renderLogin(w, r, http.StatusOK, flow, flow.Username)
+}
+
+// flowOf returns the flow named in the address, or starts one for the destination named there.
+func (p *Pages) flowOf(r *http.Request) (flow wire.Flow, fresh bool, err error) {
+	q := r.URL.Query()
+	if id := q.Get(templates.FieldFlow); id != "" {
+		if flow, err := p.house.Flows.Load(r, id); err == nil {
+			return flow, false, nil
+		}
+	}
+	flow = p.house.Flows.New(r)
+	flow.To = pathSignedIn
+	flow.Username = cut(q.Get("login_hint"))
+	id := q.Get("application")
+	if id == "" || id == broker.Self {
+		return flow, true, nil
+	}
+	app, err := wire.Of(r).Application(id)
+	if err != nil {
+		return flow, true, err
+	}
+	challenge, state := q.Get("challenge"), q.Get("state")
+	if app.URL == nil || len(challenge) != 43 || state == "" || len(state) > 64 {
+		// Only the application's own host begins such a flow, because only there the other half of it is kept.
+		return flow, true, identity.WithCode("bad_request", identity.ErrInvalid)
+	}
+	flow.Application, flow.Challenge, flow.State = app.ID, challenge, state
+	return flow, true, nil
+}
+
+func cut(s string) string {
+	if len(s) > 256 {
+		return ""
+	}
+	return s
+}
+
+// onlyProvider returns the one redirect provider where nobody could type a name here.
+func onlyProvider(r *http.Request) string {
+	all := wire.Of(r).Providers.All()
+	if len(all) != 1 {
+		return ""
+	}
+	if _, ok := all[0].(providers.RedirectProvider); ok {
+		return all[0].Info().ID
+	}
+	return ""
+}
+
+func (p *Pages) renderLogin(
+	w http.ResponseWriter, r *http.Request, status int, flow wire.Flow, username string, problems ...templates.Problem,
+) error {
+	view := templates.Login{
+		Chrome: p.house.Chrome(r), Flow: flow.ID, CSRF: p.house.Guard.Token(flow.ID), Username: username,
+		Providers: buttons(r, flow.ID), NoUsername: !takesNames(r),
+	}
+	view.Application, view.Problems = application(r, flow), problems
+	if r.URL.Query().Get("notice") == string(templates.NoticeSetupDone) {
+		view.Notice = templates.NoticeSetupDone
+	}
+	return p.house.Render(w, r, status, templates.PageLogin, view)
+}
+
+// takesNames reports whether any provider takes a password typed here.
+func takesNames(r *http.Request) bool {
+	return slices.ContainsFunc(wire.Of(r).Providers.All(), func(p providers.Provider) bool {
+		_, ok := p.(providers.PasswordProvider)
+		return ok
+	})
+}
+
+// buttons lists the providers that browsers are sent to, the one used last first.
+func buttons(r *http.Request, flow string) []templates.ProviderLink {
+	last := ""
+	if c, err := r.Cookie(providerCookie); err == nil {
+		last = c.Value
+	}
+	var links []templates.ProviderLink
+	for _, p := range wire.Of(r).Providers.All() {
+		if _, ok := p.(providers.RedirectProvider); !ok {
+			continue
+		}
+		id := p.Info().ID
+		links = append(links, templates.ProviderLink{
+			Title: p.Info().Title, URL: at(pathContinue+url.PathEscape(id), flow), LastUsed: id == last,
+		})
+	}
+	slices.SortStableFunc(links, func(a, b templates.ProviderLink) int {
+		switch {
+		case a.LastUsed == b.LastUsed:
+			return 0
+		case a.LastUsed:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return links
+}
+
+// loginPost takes the name: its spelling alone says which door it belongs to, never whether anybody has it.
+func (p *Pages) loginPost(w http.ResponseWriter, r *http.Request) error {
+	flow, err := p.postedFlow(w, r)
+	if err != nil {
+		return err
+	}
+	username, err := wire.FormField(r, templates.FieldUsername)
+	if err != nil {
+		return err
+	}
+	username = strings.TrimSpace(username)
+	if username == "" || len(username) > 256 {
+		return p.renderLogin(w, r, http.StatusUnprocessableEntity, flow, "",
+			templates.Problem{Code: "username_invalid", Field: templates.FieldUsername})
+	}
+	flow.Username = username
+	if err := p.house.Flows.Save(w, r, flow); err != nil {
+		return err
+	}
+	door, err := wire.Of(r).Door(flow.Provider, username)
+	if err != nil {
+		return err
+	}
+	if _, ok := door.(providers.RedirectProvider); ok {
+		return seeOther(w, r, at(pathContinue+url.PathEscape(door.Info().ID), flow.ID))
+	}
+	return seeOther(w, r, at(templates.PathPassword, flow.ID))
+}
+
+// postedFlow reads the flow a form belongs to and guards the post.
+func (p *Pages) postedFlow(w http.ResponseWriter, r *http.Request) (wire.Flow, error) {
+	id, err := wire.FormField(r, templates.FieldFlow)
+	if err != nil {
+		return wire.Flow{}, err
+	}
+	if err := p.form(w, r, id); err != nil {
+		return wire.Flow{}, err
+	}
+	return p.house.Flows.Load(r, id)
+}
+
+// password asks for the password of the name typed before. It shows for every name alike.
+func (p *Pages) password(w http.ResponseWriter, r *http.Request) error {
+	flow, err := p.house.Flows.Load(r, r.URL.Query().Get(templates.FieldFlow))
+	if err != nil || flow.Username == "" {
+		return seeOther(w, r, templates.PathLogin)
+	}
+	return p.renderPassword(w, r, http.StatusOK, flow)
+}
+
+func (p *Pages) renderPassword(
+	w http.ResponseWriter, r *http.Request, status int, flow wire.Flow, problems ...templates.Problem,
+) error {
+	view := templates.Password{
+		Chrome: p.house.Chrome(r), Flow: flow.ID, CSRF: p.house.Guard.Token(flow.ID), Username: flow.Username,
+		ChangeURL: at(templates.PathLogin, flow.ID),
+	}
+	if len(buttons(r, flow.ID)) > 0 {
+		view.OtherURL = at(templates.PathLogin, flow.ID)
+	}
+	view.Application, view.Problems = application(r, flow), problems
+	return p.house.Render(w, r, status, templates.PagePassword, view)
+}
+
+// passwordPost checks the password at the name's one door.
+func (p *Pages) passwordPost(w http.ResponseWriter, r *http.Request) error {
+	flow, err := p.postedFlow(w, r)
+	if err != nil {
+		return err
+	}
+	password, err := wire.FormField(r, templates.FieldPassword)
+	if err != nil {
+		return err
+	}
+	v := wire.Of(r).Visit
+	out, err := p.house.Broker.SignInWithPassword(r.Context(), v, p.attempt(r, flow.ID), flow.Provider, flow.Username, password)
+	if err != nil {
+		return p.passwordRefused(w, r, flow, err)
+	}
+	wire.SetCookie(w, v.SelfApplication, out.Token)
+	return seeOther(w, r, at(pathNext, flow.ID))
+}
+
+// attempt is a sign-in at our own pages; the session this browser had ends with it.
+func (p *Pages) attempt(r *http.Request, flow string) broker.Attempt {
+	self := wire.Of(r).SelfApplication
+	a := broker.Attempt{FlowID: flow, Application: self, Kind: sessions.Browser}
+	if before, err := p.visitor(r); err == nil {
+		a.Replaces = before.SessionID
+	}
+	return a
+}
+
+// passwordRefused shows the form again where trying again is of use: one sentence for every credential failure.
+func (p *Pages) passwordRefused(w http.ResponseWriter, r *http.Request, flow wire.Flow, err error) error {
+	if identity.CodeOf(err) == "flow_finished" { // the button was pressed twice
+		return seeOther(w, r, at(pathNext, flow.ID))
+	}
+	if errors.Is(err, identity.ErrDenied) {
+		return p.refusedPerson(w, r, flow, err)
+	}
+	if !errors.Is(err, identity.ErrBadCredentials) && !errors.Is(err, identity.ErrUnavailable) {
+		return err
+	}
+	status, code := wire.Status(err)
+	problem := templates.Problem{Code: code}
+	if errors.Is(err, identity.ErrBadCredentials) {
+		problem.Code, problem.Field = "bad_credentials", templates.FieldPassword
+	}
+	if door, err := wire.Of(r).Door(flow.Provider, flow.Username); err == nil {
+		problem.Provider = door.Info().Title
+	}
+	wire.SetErrorHeaders(w.Header(), status, code, wire.Of(r).TraceID)
+	return p.renderPassword(w, r, status, flow, problem)
+}
+
+// refusedPerson tells somebody who proved who they are that they may not come in.
+func (p *Pages) refusedPerson(w http.ResponseWriter, r *http.Request, flow wire.Flow, err error) error {
+	back := at(templates.PathLogin, flow.ID)
+	if flow.Parent != "" {
+		back = at(templates.PathLogin, flow.Parent)
+	}
+	p.house.WriteErrorPage(w, r, err, back)
+	return nil
+}

@@ -1,0 +1,146 @@
+// Package web owns the HTTP surfaces as a whole: it picks the host, then the route, and hands over to one package per
+// surface. Every route of the house stands in this file or in the Routes lists mounted here; a golden file shows them
+// all.
+package web
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sallyport/broker"
+	"sallyport/web/api"
+	"sallyport/web/authz"
+	"sallyport/web/host"
+	"sallyport/web/op"
+	"sallyport/web/pages"
+	"sallyport/web/static"
+	"sallyport/web/wire"
+)
+
+// HostStatic is where our files are on applications' hosts.
+const HostStatic = "/.sallyport"
+
+// surface is a set of routes that share a name in metrics and a way of telling errors.
+type surface struct {
+	name   string
+	page   bool
+	routes map[string]wire.Handler
+}
+
+// issuerSurfaces lists what answers on the issuer's host.
+func issuerSurfaces(h *wire.House, profile *broker.Profile) []surface {
+	return []surface{
+		{"pages", true, pages.New(h).Routes()},
+		{"api", false, api.New(h, profile).Routes()},
+		{"op", false, map[string]wire.Handler{"GET /.well-known/jwks.json": op.JWKS(h)}},
+		{"authz", false, map[string]wire.Handler{"/authz/nginx": authz.Decide(h, authz.Nginx())}},
+	}
+}
+
+// hostSurfaces lists what answers on applications' hosts.
+func hostSurfaces(h *wire.House) []surface {
+	return []surface{{"host", true, host.New(h).Routes()}}
+}
+
+// Handler serves all surfaces.
+type Handler struct {
+	house        *wire.House
+	issuer, apps *http.ServeMux
+	routes       []string
+}
+
+// New mounts all surfaces of a house; profile is the spelling of the API on the issuer's host.
+func New(h *wire.House, profile *broker.Profile) *Handler {
+	out := &Handler{house: h, issuer: http.NewServeMux(), apps: http.NewServeMux()}
+	out.mount(out.issuer, "issuer", issuerSurfaces(h, profile))
+	out.mount(out.apps, "application", hostSurfaces(h))
+	out.issuer.Handle("GET "+static.Prefix, static.Handler())
+	out.apps.Handle("GET "+HostStatic+static.Prefix, http.StripPrefix(HostStatic, static.Handler()))
+	out.routes = append(out.routes, "issuer GET "+static.Prefix, "application GET "+HostStatic+static.Prefix)
+	slices.Sort(out.routes)
+	return out
+}
+
+func (h *Handler) mount(mux *http.ServeMux, where string, all []surface) {
+	for _, s := range all {
+		for _, pattern := range slices.Sorted(maps.Keys(s.routes)) {
+			wrap := h.house.API
+			if s.page {
+				wrap = h.house.Page
+			}
+			mux.Handle(pattern, wrap(s.name, s.routes[pattern]))
+			h.routes = append(h.routes, where+" "+pattern)
+		}
+	}
+}
+
+// Routes lists every route, sorted: "issuer GET /login" …
+func (h *Handler) Routes() []string { return slices.Clone(h.routes) }
+
+// maxBody bounds every request body in bytes; routes that need less take less.
+const maxBody = 1 << 20
+
+// ServeHTTP picks the host before anything else: a request for a host that is not ours gets no answer of ours.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = h.house.Enter(r)
+	f := wire.Of(r)
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	if f.Issuer.Scheme == "https" {
+		w.Header().Set("Strict-Transport-Security", "max-age="+strconv.Itoa(int((365*24*time.Hour).Seconds())))
+	}
+	var mux *http.ServeMux
+	switch {
+	case f.IsIssuer(f.Host):
+		mux = h.issuer
+	case f.HasHost(f.Host):
+		mux = h.apps
+	default:
+		h.refuse(w, r, wire.UnknownHost())
+		return
+	}
+	handler, pattern := mux.Handler(r)
+	if pattern == "" {
+		h.unrouted(w, r, mux, handler)
+		return
+	}
+	mux.ServeHTTP(w, r)
+}
+
+// unrouted tells "no such page" and "not this way" as every other error is told.
+func (h *Handler) unrouted(w http.ResponseWriter, r *http.Request, mux *http.ServeMux, standard http.Handler) {
+	probe := &probeWriter{header: http.Header{}}
+	standard.ServeHTTP(probe, r)
+	if probe.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", probe.header.Get("Allow"))
+		h.refuse(w, r, wire.MethodNotAllowed())
+		return
+	}
+	h.refuse(w, r, wire.NotFound())
+}
+
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	wrap := h.house.Page
+	if strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/authz/") {
+		wrap = h.house.API
+	}
+	wrap("unrouted", func(http.ResponseWriter, *http.Request) error { return err }).ServeHTTP(w, r)
+}
+
+// probeWriter hears what the standard mux would answer.
+type probeWriter struct {
+	header http.Header
+	status int
+}
+
+// Header see http.ResponseWriter.
+func (p *probeWriter) Header() http.Header { return p.header }
+
+// Write see http.ResponseWriter.
+func (p *probeWriter) Write(b []byte) (int, error) { return len(b), nil }
+
+// WriteHeader see http.ResponseWriter.
+func (p *probeWriter) WriteHeader(status int) { p.status = status }

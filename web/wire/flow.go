@@ -1,0 +1,162 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/gorilla/securecookie"
+	gorilla "github.com/gorilla/sessions"
+
+	"sallyport/broker"
+	"sallyport/identity"
+)
+
+const (
+	flowPrefix = "__Host-sallyport-flow-"
+	// flowLife is how long a sign-in may take (OID-01).
+	flowLife = 10 * time.Minute
+	// flowsKept bounds the sign-ins under way in one browser; the oldest makes room.
+	flowsKept = 6
+	flowValue = "flow"
+)
+
+// Flow is a sign-in under way in one tab. It lives in a sealed cookie of its own and nowhere else, so that visitors who
+// have not signed in cost the store nothing (DOS-03).
+type Flow struct {
+	// ID is the cookie's name and the state that a provider must return: 128 random bits.
+	ID string `json:"id"`
+	// Host it was begun on; it counts nowhere else.
+	Host string `json:"host"`
+	// BegunAt in milliseconds since 1970.
+	BegunAt int64 `json:"at"`
+	// Application the person is on the way to; broker.Self for our own pages.
+	Application string `json:"app"`
+	// Challenge and State are the application host's, to be handed back there.
+	Challenge string `json:"challenge,omitempty"`
+	State     string `json:"state,omitempty"`
+	// Verifier is the other side of Challenge, in the flow on the application's host only.
+	Verifier string `json:"verifier,omitempty"`
+	// To is where to go at the end: a path of ours, or the application's address.
+	To string `json:"to,omitempty"`
+	// Provider that was chosen, Username that was typed.
+	Provider string `json:"provider,omitempty"`
+	Username string `json:"username,omitempty"`
+	// Pending is the provider's own memory (nonce, PKCE verifier).
+	Pending []byte `json:"pending,omitempty"`
+	// Parent is the flow whose page led here, to go back to.
+	Parent string `json:"parent,omitempty"`
+}
+
+// Flows keeps flows in sealed cookies (AES-256, HMAC-SHA-256).
+type Flows struct {
+	store *gorilla.CookieStore
+	now   func() time.Time
+}
+
+// NewFlows returns a keeper with the house's keys.
+func NewFlows(keys broker.WebKeys, now func() time.Time) *Flows {
+	store := gorilla.NewCookieStore(keys.FlowHash, keys.FlowBlock)
+	// The library's defaults (30 days, no HttpOnly, SameSite=None) are not ours: every field is set.
+	store.Options = &gorilla.Options{
+		Path: "/", MaxAge: int(flowLife.Seconds()), Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+	for _, c := range store.Codecs {
+		if sc, ok := c.(*securecookie.SecureCookie); ok {
+			sc.MaxAge(int(flowLife.Seconds()))
+		}
+	}
+	return &Flows{store: store, now: now}
+}
+
+// errFlow answers for a flow that is unknown, too old, unreadable or another host's: one and the same.
+func errFlow(why string) error {
+	return identity.WithCode("flow_unknown", fmt.Errorf("flow: %s: %w", why, identity.ErrExpired))
+}
+
+// New starts a flow on the request's host; Save keeps it.
+func (f *Flows) New(r *http.Request) Flow {
+	return Flow{ID: broker.NewID(), Host: Of(r).Host, BegunAt: f.now().UnixMilli(), Application: broker.Self}
+}
+
+// Save writes the flow's cookie, and drops the oldest when there are too many.
+func (f *Flows) Save(w http.ResponseWriter, r *http.Request, flow Flow) error {
+	f.makeRoom(w, r, flow.ID)
+	s := gorilla.NewSession(f.store, flowPrefix+flow.ID)
+	options := *f.store.Options
+	s.Options = &options
+	raw, err := json.Marshal(flow)
+	if err != nil {
+		return err
+	}
+	s.Values[flowValue] = string(raw)
+	return f.store.Save(r, w, s)
+}
+
+// Load opens the flow's cookie: identity.ErrExpired coded flow_unknown when there is none that counts here.
+func (f *Flows) Load(r *http.Request, id string) (Flow, error) {
+	if id == "" || len(id) > 64 {
+		return Flow{}, errFlow("no id")
+	}
+	flow, err := f.open(r, flowPrefix+id)
+	switch {
+	case err != nil:
+		return Flow{}, errFlow(err.Error())
+	case flow.ID != id || flow.Host != Of(r).Host:
+		return Flow{}, errFlow("of another place")
+	case f.now().Sub(time.UnixMilli(flow.BegunAt)) > flowLife:
+		return Flow{}, errFlow("too old")
+	}
+	return flow, nil
+}
+
+func (f *Flows) open(r *http.Request, name string) (Flow, error) {
+	if len(r.CookiesNamed(name)) != 1 {
+		return Flow{}, errors.New("not exactly one cookie")
+	}
+	s, err := f.store.New(r, name)
+	if err != nil {
+		return Flow{}, errors.New("cookie does not open")
+	}
+	raw, _ := s.Values[flowValue].(string)
+	var flow Flow
+	err = json.Unmarshal([]byte(raw), &flow)
+	return flow, err
+}
+
+// End makes the browser forget a flow.
+func (f *Flows) End(w http.ResponseWriter, id string) {
+	dropFlow(w, flowPrefix+id)
+}
+
+func dropFlow(w http.ResponseWriter, name string) {
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		MaxAge: -1, Expires: time.Unix(1, 0),
+	})
+}
+
+// makeRoom drops what cannot be opened, and the oldest flows beyond the limit.
+func (f *Flows) makeRoom(w http.ResponseWriter, r *http.Request, saving string) {
+	var open []Flow
+	for _, c := range r.Cookies() {
+		if !strings.HasPrefix(c.Name, flowPrefix) || c.Name == flowPrefix+saving {
+			continue
+		}
+		flow, err := f.open(r, c.Name)
+		if err != nil {
+			dropFlow(w, c.Name)
+			continue
+		}
+		open = append(open, flow)
+	}
+	sort.Slice(open, func(i, j int) bool { return open[i].BegunAt < open[j].BegunAt })
+	for len(open) >= flowsKept {
+		f.End(w, open[0].ID)
+		open = open[1:]
+	}
+}

@@ -1,0 +1,115 @@
+// Package wire owns what every surface needs of HTTP: the facts of a request, the credential it shows, the sealed flow
+// cookie, the guard against forged requests, and the one place where an error becomes an answer. It decides nothing
+// about people; it routes nothing.
+package wire
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"sallyport/broker"
+	"sallyport/web/templates"
+)
+
+// House is what handlers work with; immutable after New.
+type House struct {
+	Broker *broker.Broker
+	Log    *slog.Logger
+	Now    func() time.Time
+	// Pages renders for the issuer's host, HostPages for applications' hosts (other addresses of the same files).
+	Pages, HostPages *templates.Renderer
+	Flows            *Flows
+	Guard            *Guard
+	// TrustedProxies may say where a request came from; empty: nobody.
+	TrustedProxies []netip.Prefix
+	// Count, when set, is told of every answer.
+	Count func(surface string, status int)
+}
+
+// Facts are what is known of a request before any handler runs.
+type Facts struct {
+	broker.Visit
+	// FromProxy is true when the peer is a trusted proxy, whose X-Original-… and X-Forwarded-… headers count.
+	FromProxy bool
+	// Host as the client named it, lower case.
+	Host string
+}
+
+type factsKey struct{}
+
+// Of returns the facts of a request that came through Enter.
+func Of(r *http.Request) *Facts {
+	f, _ := r.Context().Value(factsKey{}).(*Facts)
+	return f
+}
+
+// Enter establishes the facts of a request: the configuration snapshot it is served under, its trace id, and where it
+// came from.
+func (h *House) Enter(r *http.Request) *http.Request {
+	peer := address(r.RemoteAddr)
+	f := &Facts{
+		Visit: broker.Visit{
+			Snapshot: h.Broker.Current(), Address: peer.String(), UserAgent: r.UserAgent(), TraceID: traceID(),
+		},
+		FromProxy: h.trusted(peer), Host: strings.ToLower(r.Host),
+	}
+	if f.FromProxy {
+		f.Address = h.client(peer, r.Header.Values("X-Forwarded-For")).String()
+	}
+	return r.WithContext(context.WithValue(r.Context(), factsKey{}, f))
+}
+
+func traceID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func address(remote string) netip.Addr {
+	if ap, err := netip.ParseAddrPort(remote); err == nil {
+		return ap.Addr().Unmap()
+	}
+	a, _ := netip.ParseAddr(remote)
+	return a.Unmap()
+}
+
+func (h *House) trusted(a netip.Addr) bool {
+	for _, p := range h.TrustedProxies {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// client walks X-Forwarded-For from its end, past the proxies we trust, to the first address that we do not. What
+// stands further left is the client's own word.
+func (h *House) client(peer netip.Addr, forwarded []string) netip.Addr {
+	hops := strings.Split(strings.Join(forwarded, ","), ",")
+	for i := len(hops) - 1; i >= 0 && h.trusted(peer); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			return peer
+		}
+		peer = hop.Unmap()
+	}
+	return peer
+}
+
+// IsNavigation reports whether a person's browser is going somewhere, so that a page or a redirect is of use. Programs
+// get 401 instead.
+func IsNavigation(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		return mode == "navigate"
+	}
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}
