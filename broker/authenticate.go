@@ -186,8 +186,10 @@ func (b *Broker) bindKey(ctx context.Context, raw string) (binding, error) {
 func publicRefusal(err error) error {
 	switch {
 	case errors.Is(err, identity.ErrNotFound):
-		return fmt.Errorf("%w: %w", identity.ErrBadCredentials, err)
-	case errors.Is(err, identity.ErrBadCredentials), errors.Is(err, identity.ErrExpired), errors.Is(err, identity.ErrDenied),
+		return identity.WithCode("credential_invalid", fmt.Errorf("%w: %w", identity.ErrBadCredentials, err))
+	case errors.Is(err, identity.ErrBadCredentials):
+		return identity.WithCode("credential_invalid", err)
+	case errors.Is(err, identity.ErrExpired), errors.Is(err, identity.ErrDenied),
 		errors.Is(err, identity.ErrUnavailable), errors.Is(err, context.Canceled):
 		return err
 	default:

@@ -38,8 +38,8 @@ type Outcome struct {
 	Token string
 }
 
-// TakeFlow takes a flow once, before anything upstream is asked: identity.ErrExpired coded flow_finished afterwards.
-func (b *Broker) TakeFlow(ctx context.Context, flowID string) error {
+// takeFlowOf takes a flow once in a transaction of its own: identity.ErrExpired coded flow_finished afterwards.
+func (b *Broker) takeFlowOf(ctx context.Context, flowID string) error {
 	return b.store.Update(ctx, func(tx Tx) error { return takeFlow(ctx, tx, flowID, b.now()) })
 }
 
@@ -56,7 +56,7 @@ func takeFlow(ctx context.Context, tx Tx, flowID string, now time.Time) error {
 func (b *Broker) SignInWithPassword(ctx context.Context, v Visit, at Attempt, provider, username, password string) (Outcome, error) {
 	e := v.event(audit.SignInRefused, b.now())
 	e.Username, e.Application = cut(username, 256), at.Application.ID
-	door, err := v.Door(provider, username)
+	door, err := v.door(provider, username)
 	if err != nil {
 		b.refused(ctx, e, err)
 		return Outcome{}, err
@@ -80,13 +80,6 @@ func (b *Broker) SignInWithPassword(ctx context.Context, v Visit, at Attempt, pr
 		return Outcome{}, fmt.Errorf("%w: %w", identity.ErrBadCredentials, errors.New("the account is disabled"))
 	}
 	return out, err
-}
-
-// RefuseSignIn records that a door refused somebody before there was an assertion.
-func (b *Broker) RefuseSignIn(ctx context.Context, v Visit, provider string, app *Application, cause error) {
-	e := v.event(audit.SignInRefused, b.now())
-	e.Provider, e.Application = provider, app.ID
-	b.refused(ctx, e, cause)
 }
 
 // SignIn is the one way in: every door's assertion is mapped, meets its account, passes policy and becomes a session.

@@ -94,9 +94,9 @@ func (s *Snapshot) ApplicationAt(host, path string) *Application {
 // HasHost reports whether any application lives on the host.
 func (s *Snapshot) HasHost(host string) bool { return len(s.hosts[strings.ToLower(host)]) > 0 }
 
-// Door says which provider a typed name belongs to: the explicit one, else the rule for the name's domain, else the
+// door says which provider a typed name belongs to: the explicit one, else the rule for the name's domain, else the
 // default. It depends on the name's spelling only, never on whether anybody has it.
-func (s *Snapshot) Door(explicit, username string) (providers.Provider, error) {
+func (s *Snapshot) door(explicit, username string) (providers.Provider, error) {
 	id := s.DefaultProvider
 	if _, domain, ok := strings.Cut(username, "@"); ok {
 		if ruled := s.Domains[strings.ToLower(strings.TrimSpace(domain))]; ruled != "" {

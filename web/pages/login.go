@@ -10,7 +10,6 @@ import (
 	"sallyport/broker"
 	"sallyport/broker/sessions"
 	"sallyport/identity"
-	"sallyport/providers"
 	"sallyport/web/templates"
 	"sallyport/web/wire"
 )
@@ -33,17 +32,12 @@ func (p *Pages) login(w http.ResponseWriter, r *http.Request) error {
 			return seeOther(w, r, at(pathNext, flow.ID))
 		}
 	}
-	if hint := q.Get("idp_hint"); hint != "" {
-		if _, err := wire.Of(r).Providers.Redirect(hint); err == nil {
-			return seeOther(w, r, at(pathContinue+url.PathEscape(hint), flow.ID))
-		}
+	door, known := hintedDoor(r)
+	if known && door.Redirects {
+		return seeOther(w, r, at(pathContinue+url.PathEscape(door.ID), flow.ID))
 	}
-	if q.Has("local") { // break-glass: reaches the local form whatever the rules for names say
-		keeper, err := wire.Of(r).Providers.Keeper("")
-		if err != nil {
-			return err
-		}
-		flow.Provider = keeper.Info().ID
+	if known {
+		flow.Provider = door.ID
 		if err := p.house.Flows.Save(w, r, flow); err != nil {
 			return err
 		}
@@ -89,14 +83,25 @@ func cut(s string) string {
 	return s
 }
 
+// hintedDoor is the door asked for in the address: by id, or the local one whatever the rules for names say
+// (break-glass, so that a broken provider cannot lock everybody out).
+func hintedDoor(r *http.Request) (broker.Door, bool) {
+	q := r.URL.Query()
+	if q.Has("local") {
+		for _, d := range wire.Of(r).Doors() {
+			if d.Kept {
+				return d, true
+			}
+		}
+	}
+	return wire.Of(r).DoorByID(q.Get("idp_hint"))
+}
+
 // onlyProvider returns the one redirect provider where nobody could type a name here.
 func onlyProvider(r *http.Request) string {
-	all := wire.Of(r).Providers.All()
-	if len(all) != 1 {
-		return ""
-	}
-	if _, ok := all[0].(providers.RedirectProvider); ok {
-		return all[0].Info().ID
+	doors := wire.Of(r).Doors()
+	if len(doors) == 1 && doors[0].Redirects {
+		return doors[0].ID
 	}
 	return ""
 }
@@ -117,10 +122,7 @@ func (p *Pages) renderLogin(
 
 // takesNames reports whether any provider takes a password typed here.
 func takesNames(r *http.Request) bool {
-	return slices.ContainsFunc(wire.Of(r).Providers.All(), func(p providers.Provider) bool {
-		_, ok := p.(providers.PasswordProvider)
-		return ok
-	})
+	return slices.ContainsFunc(wire.Of(r).Doors(), func(d broker.Door) bool { return d.Typed })
 }
 
 // buttons lists the providers that browsers are sent to, the one used last first.
@@ -130,14 +132,12 @@ func buttons(r *http.Request, flow string) []templates.ProviderLink {
 		last = c.Value
 	}
 	var links []templates.ProviderLink
-	for _, p := range wire.Of(r).Providers.All() {
-		if _, ok := p.(providers.RedirectProvider); !ok {
-			continue
+	for _, d := range wire.Of(r).Doors() {
+		if d.Redirects {
+			links = append(links, templates.ProviderLink{
+				Title: d.Title, URL: at(pathContinue+url.PathEscape(d.ID), flow), LastUsed: d.ID == last,
+			})
 		}
-		id := p.Info().ID
-		links = append(links, templates.ProviderLink{
-			Title: p.Info().Title, URL: at(pathContinue+url.PathEscape(id), flow), LastUsed: id == last,
-		})
 	}
 	slices.SortStableFunc(links, func(a, b templates.ProviderLink) int {
 		switch {
@@ -171,12 +171,12 @@ func (p *Pages) loginPost(w http.ResponseWriter, r *http.Request) error {
 	if err := p.house.Flows.Save(w, r, flow); err != nil {
 		return err
 	}
-	door, err := wire.Of(r).Door(flow.Provider, username)
+	door, err := wire.Of(r).DoorFor(flow.Provider, username)
 	if err != nil {
 		return err
 	}
-	if _, ok := door.(providers.RedirectProvider); ok {
-		return seeOther(w, r, at(pathContinue+url.PathEscape(door.Info().ID), flow.ID))
+	if door.Redirects {
+		return seeOther(w, r, at(pathContinue+url.PathEscape(door.ID), flow.ID))
 	}
 	return seeOther(w, r, at(templates.PathPassword, flow.ID))
 }
@@ -261,8 +261,8 @@ func (p *Pages) passwordRefused(w http.ResponseWriter, r *http.Request, flow wir
 	if errors.Is(err, identity.ErrBadCredentials) {
 		problem.Code, problem.Field = "bad_credentials", templates.FieldPassword
 	}
-	if door, err := wire.Of(r).Door(flow.Provider, flow.Username); err == nil {
-		problem.Provider = door.Info().Title
+	if door, err := wire.Of(r).DoorFor(flow.Provider, flow.Username); err == nil {
+		problem.Provider = door.Title
 	}
 	wire.SetErrorHeaders(w.Header(), status, code, wire.Of(r).TraceID)
 	return p.renderPassword(w, r, status, flow, problem)

@@ -6,16 +6,15 @@ import (
 
 	"sallyport/broker"
 	"sallyport/identity"
-	"sallyport/providers"
 	"sallyport/web/templates"
 	"sallyport/web/wire"
 )
 
 // toProvider begins a redirect: a flow of its own, so that going back and choosing another way stays possible.
 func (p *Pages) toProvider(w http.ResponseWriter, r *http.Request) error {
-	provider, err := wire.Of(r).Providers.Redirect(r.PathValue("provider"))
-	if err != nil {
-		return err
+	door, ok := wire.Of(r).DoorByID(r.PathValue("provider"))
+	if !ok || !door.Redirects {
+		return identity.WithCode("provider_unknown", identity.ErrNotFound)
 	}
 	from, err := p.house.Flows.Load(r, r.URL.Query().Get(templates.FieldFlow))
 	if err != nil {
@@ -23,57 +22,36 @@ func (p *Pages) toProvider(w http.ResponseWriter, r *http.Request) error {
 	}
 	flow := p.house.Flows.New(r)
 	flow.Application, flow.Challenge, flow.State, flow.To = from.Application, from.Challenge, from.State, from.To
-	flow.Username, flow.Provider, flow.Parent = from.Username, provider.Info().ID, from.ID
-	challenge, err := provider.Begin(r.Context(), upstream(r, flow))
+	flow.Username, flow.Provider, flow.Parent = from.Username, door.ID, from.ID
+	challenge, err := p.house.Broker.Leave(r.Context(), wire.Of(r).Visit, departure(flow))
 	if err != nil {
-		p.house.Broker.RefuseSignIn(r.Context(), wire.Of(r).Visit, flow.Provider, wire.Of(r).SelfApplication, err)
-		p.house.Log.WarnContext(r.Context(), "provider cannot begin", "provider", flow.Provider,
-			"request_id", wire.Of(r).TraceID, "err", err)
 		return p.refusedPerson(w, r, flow, err)
 	}
 	flow.Pending = challenge.Pending
 	if err := p.house.Flows.Save(w, r, flow); err != nil {
 		return err
 	}
-	view := templates.Continue{Chrome: p.house.Chrome(r), Provider: provider.Info().Title, URL: challenge.URL}
+	view := templates.Continue{Chrome: p.house.Chrome(r), Provider: door.Title, URL: challenge.URL}
 	view.Application, view.Languages = application(r, flow), nil
 	return p.house.Render(w, r, http.StatusOK, templates.PageContinue, view)
 }
 
-// upstream is what a provider may know of a flow.
-func upstream(r *http.Request, flow wire.Flow) providers.Flow {
-	issuer := wire.Of(r).Issuer
-	callback := url.URL{Scheme: issuer.Scheme, Host: issuer.Host, Path: "/callback/" + flow.Provider}
-	return providers.Flow{ID: flow.ID, CallbackURL: callback.String(), LoginHint: flow.Username}
+func departure(flow wire.Flow) broker.Departure {
+	return broker.Departure{Provider: flow.Provider, FlowID: flow.ID, LoginHint: flow.Username}
 }
 
-// callback takes a browser back from its provider. The flow cookie proves that it left from here (OID-01); it is taken
-// before anything upstream is asked, so a replay asks nothing.
+// callback takes a browser back from its provider. The flow cookie proves that it left from here (OID-01).
 func (p *Pages) callback(w http.ResponseWriter, r *http.Request) error {
 	flow, err := p.returned(r)
 	if err != nil {
 		return err
 	}
-	provider, err := wire.Of(r).Providers.Redirect(flow.Provider)
+	v := wire.Of(r).Visit
+	out, err := p.house.Broker.Return(r.Context(), v, p.attempt(r, ""), departure(flow), flow.Pending, r.URL.Query())
 	if err != nil {
-		return err
-	}
-	if err := p.house.Broker.TakeFlow(r.Context(), flow.ID); err != nil {
 		if _, signedIn := p.visitor(r); identity.CodeOf(err) == "flow_finished" && signedIn == nil {
 			return seeOther(w, r, at(pathNext, flow.ID)) // the page was loaded again
 		}
-		return err
-	}
-	v := wire.Of(r).Visit
-	assertion, err := provider.Finish(r.Context(), upstream(r, flow), flow.Pending, r.URL.Query())
-	if err != nil {
-		p.house.Broker.RefuseSignIn(r.Context(), v, flow.Provider, v.SelfApplication, err)
-		p.house.Log.InfoContext(r.Context(), "sign-in at provider failed", "provider", flow.Provider,
-			"request_id", v.TraceID, "err", err)
-		return p.refusedPerson(w, r, flow, err)
-	}
-	out, err := p.house.Broker.SignIn(r.Context(), v, p.attempt(r, ""), assertion)
-	if err != nil {
 		return p.refusedPerson(w, r, flow, err)
 	}
 	wire.SetCookie(w, v.SelfApplication, out.Token)

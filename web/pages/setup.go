@@ -23,20 +23,8 @@ func (p *Pages) renderSetup(w http.ResponseWriter, r *http.Request, status int, 
 	view.Chrome = p.house.Chrome(r)
 	view.Problems, view.Languages = problems, nil
 	view.CSRF = p.house.Guard.Token("setup:" + view.Code)
-	view.MinLength = minLength(r)
+	view.MinLength = wire.Of(r).LeastPassword()
 	return p.house.Render(w, r, status, templates.PageSetup, view)
-}
-
-// minLength is the least number of characters of the local provider's passwords.
-func minLength(r *http.Request) int {
-	keeper, err := wire.Of(r).Providers.Keeper("")
-	if err != nil {
-		return 0
-	}
-	if l, ok := keeper.(interface{ MinLength() int }); ok {
-		return l.MinLength()
-	}
-	return 0
 }
 
 // setupPost makes the first administrator. A mistake in a field keeps the code good.
@@ -56,12 +44,8 @@ func (p *Pages) setupPost(w http.ResponseWriter, r *http.Request) error {
 	if err := p.house.Guard.Check(r, "setup:"+view.Code, in[5]); err != nil {
 		return err
 	}
-	keeper, err := wire.Of(r).Providers.Keeper("")
-	if err != nil {
-		return err
-	}
-	_, err = p.house.Broker.CompleteSetup(r.Context(), wire.Of(r).Visit, view.Code, broker.NewPerson{
-		Provider: keeper.Info().ID, Username: view.Username, Name: view.Name, Email: view.Email, Password: in[4],
+	_, err := p.house.Broker.CompleteSetup(r.Context(), wire.Of(r).Visit, view.Code, broker.NewPerson{
+		Username: view.Username, Name: view.Name, Email: view.Email, Password: in[4],
 		Groups: []string{firstGroup}, // administration itself comes from the manual grant
 	})
 	if err == nil {
@@ -76,7 +60,7 @@ func (p *Pages) setupPost(w http.ResponseWriter, r *http.Request) error {
 		status = http.StatusUnprocessableEntity
 	}
 	wire.SetErrorHeaders(w.Header(), status, code, wire.Of(r).TraceID)
-	return p.renderSetup(w, r, status, view, templates.Problem{Code: code, Field: field, Count: minLength(r)})
+	return p.renderSetup(w, r, status, view, templates.Problem{Code: code, Field: field, Count: wire.Of(r).LeastPassword()})
 }
 
 // setupField says which field a mistake belongs to.
@@ -86,7 +70,8 @@ func setupField(code string) string {
 		return templates.FieldUsername
 	case "name_invalid":
 		return templates.FieldName
-	case "password_too_short", "password_too_long", "password_common", "password_contains_name":
+	case "password_too_short", "password_too_long", "password_common", "password_contains_name", "password_invalid",
+		"password_too_simple":
 		return templates.FieldPassword
 	}
 	return ""

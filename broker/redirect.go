@@ -1,0 +1,118 @@
+package broker
+
+import (
+	"context"
+	"net/url"
+
+	"sallyport/audit"
+	"sallyport/broker/sessions"
+	"sallyport/providers"
+)
+
+// Door is a provider as pages need to know it.
+type Door struct {
+	// ID, Type and Title are the provider's.
+	providers.Info
+	// Redirects: browsers are sent there. Typed: a password is typed on our own page. Kept: we keep the passwords.
+	Redirects, Typed, Kept bool
+}
+
+// Doors lists the providers in the order of their ids.
+func (s *Snapshot) Doors() []Door {
+	all := s.Providers.All()
+	out := make([]Door, 0, len(all))
+	for _, p := range all {
+		out = append(out, doorOf(p))
+	}
+	return out
+}
+
+// DoorByID returns one of them, and whether there is one.
+func (s *Snapshot) DoorByID(id string) (Door, bool) {
+	p, err := s.Providers.Get(id)
+	if err != nil {
+		return Door{}, false
+	}
+	return doorOf(p), true
+}
+
+// DoorFor says which door a typed name belongs to, see Door rules in SignInWithPassword.
+func (s *Snapshot) DoorFor(explicit, username string) (Door, error) {
+	p, err := s.door(explicit, username)
+	if err != nil {
+		return Door{}, err
+	}
+	return doorOf(p), nil
+}
+
+func doorOf(p providers.Provider) Door {
+	d := Door{Info: p.Info()}
+	_, d.Redirects = p.(providers.RedirectProvider)
+	_, d.Typed = p.(providers.PasswordProvider)
+	_, d.Kept = p.(providers.PasswordKeeper)
+	return d
+}
+
+// LeastPassword returns the least number of characters of a local provider's passwords, 0 where that is not known.
+func (s *Snapshot) LeastPassword() int {
+	keeper, err := s.Providers.Keeper("")
+	if err != nil {
+		return 0
+	}
+	if l, ok := keeper.(interface{ MinLength() int }); ok {
+		return l.MinLength()
+	}
+	return 0
+}
+
+// Departure is a browser about to leave for a provider.
+type Departure struct {
+	// Provider's id, FlowID (the state that must come back), the name that was typed if any.
+	Provider, FlowID, LoginHint string
+}
+
+// Leave says where the browser goes and what the flow must remember until it is back.
+func (b *Broker) Leave(ctx context.Context, v Visit, d Departure) (providers.Challenge, error) {
+	p, err := v.Providers.Redirect(d.Provider)
+	if err != nil {
+		return providers.Challenge{}, err
+	}
+	challenge, err := p.Begin(ctx, v.flow(d))
+	if err != nil {
+		b.upstreamRefused(ctx, v, d.Provider, err)
+	}
+	return challenge, err
+}
+
+// Return takes the browser back: the flow is taken once before anything upstream is asked, so a replay asks nothing;
+// then the reply is verified by its provider, and the assertion goes the one way in.
+func (b *Broker) Return(ctx context.Context, v Visit, at Attempt, d Departure, pending []byte, reply url.Values) (Outcome, error) {
+	p, err := v.Providers.Redirect(d.Provider)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if err := b.takeFlowOf(ctx, d.FlowID); err != nil {
+		return Outcome{}, err
+	}
+	a, err := p.Finish(ctx, v.flow(d), pending, reply)
+	if err != nil {
+		b.upstreamRefused(ctx, v, d.Provider, err)
+		return Outcome{}, err
+	}
+	at.FlowID, at.Kind, at.Application = "", sessions.Browser, v.SelfApplication
+	return b.SignIn(ctx, v, at, a)
+}
+
+// flow is what a provider may know of a departure: one redirect URI per provider (OID-03).
+func (v Visit) flow(d Departure) providers.Flow {
+	callback := url.URL{Scheme: v.Issuer.Scheme, Host: v.Issuer.Host, Path: "/callback/" + d.Provider}
+	return providers.Flow{ID: d.FlowID, CallbackURL: callback.String(), LoginHint: d.LoginHint}
+}
+
+// upstreamRefused records that a door refused before there was an assertion, and why for the operator.
+func (b *Broker) upstreamRefused(ctx context.Context, v Visit, provider string, cause error) {
+	e := v.event(audit.SignInRefused, b.now())
+	e.Provider, e.Application = provider, Self
+	b.refused(ctx, e, cause)
+	b.log.InfoContext(ctx, "sign-in at provider failed", "provider", provider, "request_id", v.TraceID, "err", cause)
+}

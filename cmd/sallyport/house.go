@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"sallyport/audit"
+	"sallyport/broker"
+	"sallyport/configs"
+	"sallyport/providers/local"
+	"sallyport/storage"
+	"sallyport/storage/sqlite"
+	"sallyport/web/operations"
+)
+
+// defaultFile is read when no file is named and it exists.
+const defaultFile = "sallyport.yaml"
+
+// readConfig loads the named file, else ./sallyport.yaml, else the built-in default, and prints its warnings.
+func readConfig(c *console, file string) (*configs.Config, []configs.Warning, error) {
+	if file == "" {
+		if _, err := os.Stat(defaultFile); err == nil {
+			file = defaultFile
+		}
+	}
+	return configs.Load(file, providerTypes(), c.env)
+}
+
+// newLog makes the process's log, on standard error.
+func newLog(c *console, l configs.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		level = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(c.err, options))
+	}
+	return slog.New(slog.NewTextHandler(c.err, options))
+}
+
+// house is an open store with a broker on it.
+type house struct {
+	log     *slog.Logger
+	now     func() time.Time
+	store   broker.Store
+	broker  *broker.Broker
+	opener  opener
+	hasher  *local.Hasher
+	metrics *operations.Metrics
+}
+
+// openHouse opens the store of a configuration, making it and its master key when there is nothing yet, and loads the
+// configuration into a broker on it.
+func openHouse(ctx context.Context, c *configs.Config, log *slog.Logger) (*house, error) {
+	path := c.File(c.Storage.SQLite.Path)
+	key, err := masterKey(c, path)
+	if err != nil {
+		return nil, err
+	}
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, MasterKey: key, Now: time.Now})
+	if err != nil {
+		return nil, err
+	}
+	h := &house{log: log, now: time.Now, store: store, hasher: local.NewHasher(local.HasherOptions{}), metrics: operations.NewMetrics()}
+	h.opener = opener{log: log, now: h.now, people: localPeople{store, h.now}, hasher: h.hasher}
+	h.broker = broker.New(broker.Options{Store: store, Log: log, Now: h.now, OnEvent: h.metrics.Event})
+	if err := h.load(ctx, c); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return h, nil
+}
+
+// masterKey reads the key, and makes one for an empty store only (STO-01).
+func masterKey(c *configs.Config, database string) (*storage.MasterKey, error) {
+	empty, err := sqlite.Empty(database)
+	if err != nil {
+		return nil, err
+	}
+	if file := c.MasterKeyFile(); file != "" {
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			return nil, err
+		}
+		return storage.LoadOrCreateMasterKey(file, empty)
+	}
+	return storage.ParseMasterKey(c.Storage.MasterKey.Reveal())
+}
+
+// load opens the doors of a configuration and makes it the one in force. On an error the earlier one stays.
+func (h *house) load(ctx context.Context, c *configs.Config) error {
+	set, err := h.opener.open(ctx, c)
+	if err != nil {
+		return err
+	}
+	generation, err := h.broker.Generation(ctx, c.Hash())
+	if err != nil {
+		return err
+	}
+	snap, err := snapshotOf(c, set, generation)
+	if err != nil {
+		return err
+	}
+	before, err := h.broker.Load(ctx, snap)
+	if err != nil {
+		return err
+	}
+	if before != nil {
+		// Sign-ins that began under the earlier configuration end under it; a whole one takes ten seconds at most.
+		time.AfterFunc(15*time.Second, before.Providers.Close)
+	}
+	return h.broker.Record(ctx, audit.Event{
+		Type: audit.ConfigLoaded, Outcome: audit.Success, Actor: "system",
+		Detail: map[string]string{"generation": fmt.Sprint(generation), "hash": c.Hash()},
+	})
+}
+
+// close ends what the house holds.
+func (h *house) close() error {
+	if s := h.broker.Current(); s != nil {
+		s.Providers.Close()
+	}
+	return h.store.Close()
+}
+
+// visit is the command line's view of the house.
+func (h *house) visit() broker.Visit {
+	return broker.Visit{Snapshot: h.broker.Current(), UserAgent: "command line"}
+}
+
+// withHouse runs a command on the configured store, beside a running server or without one.
+func withHouse(ctx context.Context, c *console, file string, do func(h *house) error) error {
+	config, _, err := readConfig(c, file)
+	if err != nil {
+		return err
+	}
+	h, err := openHouse(ctx, config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(h), h.close())
+}

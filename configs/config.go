@@ -1,0 +1,263 @@
+// Package configs owns the one configuration file: its structure, its defaults, reading it strictly, finding every
+// mistake in it at once, printing what is in force and describing it as a JSON Schema.
+//
+// It decides nothing at run time and opens nothing: providers own their blocks (it decodes into structs it is handed),
+// mapping owns the meaning of rules, and whoever runs the house reads the values. Accounts, sessions and keys are data,
+// not configuration.
+package configs
+
+import (
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sallyport/identity"
+	"sallyport/mapping"
+)
+
+// Config is everything a file may say, complete with defaults. It is not changed after Load.
+type Config struct {
+	Server   Server   `yaml:"server"`
+	Storage  Storage  `yaml:"storage"`
+	Login    Login    `yaml:"login"`
+	Session  Session  `yaml:"session"`
+	Branding Branding `yaml:"branding"`
+	Log      Log      `yaml:"log"`
+	// Providers by id; at least one.
+	Providers map[string]*Provider `yaml:"providers"`
+	// Roles by name.
+	Roles   map[string]*Role `yaml:"roles"`
+	Mapping Mapping          `yaml:"mapping"`
+	// Applications by id.
+	Applications map[string]*Application `yaml:"applications"`
+	APIKeys      APIKeys                 `yaml:"api_keys"`
+
+	name, dir, hash string
+	origins         map[string]string // by dotted key: where a value comes from; absent: a default
+	profiles        map[string]*Profile
+	mapper          *mapping.Mapper
+}
+
+// Server is how the house is reached.
+type Server struct {
+	// Issuer is the house's own URL and the iss of its tokens: https, or http for localhost, names below it and
+	// loopback addresses; no path. Required. Stored without a trailing slash.
+	Issuer string `yaml:"issuer" required:"true"`
+	// Listen is host:port; default 127.0.0.1:8080.
+	Listen string `yaml:"listen"`
+	// OperationsListen is host:port of health and metrics; default 127.0.0.1:9464; "" switches them off.
+	OperationsListen string `yaml:"operations_listen"`
+	// TLS makes the server terminate TLS itself.
+	TLS TLS `yaml:"tls"`
+	// TrustedProxies are the networks whose forwarded headers count; default none.
+	TrustedProxies []Network `yaml:"trusted_proxies"`
+}
+
+// TLS names two PEM files, relative to the configuration's folder; both or none.
+type TLS struct {
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+}
+
+// Storage is where data is kept.
+type Storage struct {
+	SQLite SQLite `yaml:"sqlite"`
+	// MasterKey seals secrets at rest. Default: the file master.key next to the database. It is the one secret whose
+	// file may be missing when the configuration is read, since it is made for an empty store; see MasterKeyFile.
+	MasterKey identity.Secret `yaml:"master_key"`
+}
+
+// SQLite is the embedded database.
+type SQLite struct {
+	// Path of the file, relative to the configuration's folder; default data/sallyport.db.
+	Path string `yaml:"path"`
+}
+
+// Login says which provider gets a typed name. It goes to exactly one.
+type Login struct {
+	// DefaultProvider is for names no domain rule covers; default: the only provider that takes passwords, if there is
+	// exactly one.
+	DefaultProvider string `yaml:"default_provider"`
+	// Domains maps the part after the @ of a typed name, in lower case, to a provider id.
+	Domains map[string]string `yaml:"domains"`
+}
+
+// Session is how long a sign-in holds.
+type Session struct {
+	// Idle ends it when nobody was seen for so long; default 30m.
+	Idle time.Duration `yaml:"idle"`
+	// Lifetime ends it in any case; default 8h.
+	Lifetime time.Duration `yaml:"lifetime"`
+}
+
+// Branding is what people read on the pages.
+type Branding struct {
+	// Title of the house; default Sallyport.
+	Title string `yaml:"title"`
+	// Support is a mailto: or https: URL, or a sentence.
+	Support string `yaml:"support"`
+}
+
+// Log is the log of the process, on standard error.
+type Log struct {
+	// Level is debug, info (default), warn or error.
+	Level string `yaml:"level" enum:"debug,info,warn,error"`
+	// Format is text (default) or json.
+	Format string `yaml:"format" enum:"text,json"`
+}
+
+// Provider is a configured door. The keys of its kind stand beside these, in the same block.
+type Provider struct {
+	// ID is its key in the map.
+	ID string `yaml:"-"`
+	// Type is the kind. Required.
+	Type string `yaml:"type" required:"true"`
+	// Title is what people read on the button; default the id.
+	Title string `yaml:"title"`
+	// UsernameConflict says what happens to a newcomer whose name somebody from another provider has: qualify (default)
+	// gives name@id, refuse refuses.
+	UsernameConflict string `yaml:"username_conflict" enum:"qualify,refuse"`
+	// Settings is what the kind's constructor returned, decoded; never nil.
+	Settings any `yaml:"-"`
+}
+
+// TakesPassword reports whether the kind says that its people type a password on our page.
+func (p *Provider) TakesPassword() bool {
+	t, ok := p.Settings.(interface{ TakesPassword() bool })
+	return ok && t.TakesPassword()
+}
+
+// Role is a role of ours, see mapping.Role.
+type Role struct {
+	Inherits    []string `yaml:"inherits"`
+	Permissions []string `yaml:"permissions"`
+}
+
+// Mapping is the way from groups to roles.
+type Mapping struct {
+	// DefaultRoles are for those whom no rule gave any; default none, which refuses them.
+	DefaultRoles []string `yaml:"default_roles"`
+	// Rules form a set; order means nothing.
+	Rules []mapping.Rule `yaml:"rules"`
+}
+
+// Application is a relying party.
+type Application struct {
+	// ID is its key in the map.
+	ID string `yaml:"-"`
+	// Title is what people read; default the id.
+	Title string `yaml:"title"`
+	// URL is where its browsers' pages are: a host of its own, and a path prefix where several share one. Without it the
+	// application is for API clients only.
+	URL string `yaml:"url"`
+	// Require lists roles of which a person needs one; empty: everybody who may sign in.
+	Require []string `yaml:"require"`
+	// Audience is the aud of its tokens, unlike any other application's and the issuer; default the id.
+	Audience string `yaml:"audience"`
+	// Profile is its dialect; default "default".
+	Profile string `yaml:"profile"`
+	// Algorithm signs its tokens: ES256 (default), RS256, EdDSA, or HS256 with Secret.
+	Algorithm string `yaml:"algorithm" enum:"ES256,RS256,EdDSA,HS256"`
+	// Secret is for HS256 only, at least 32 bytes.
+	Secret identity.Secret `yaml:"secret"`
+	// TokenLifetime is between 1m and 24h; default 15m.
+	TokenLifetime time.Duration `yaml:"token_lifetime"`
+	// Session is that of its own cookie; default the house's.
+	Session Session `yaml:"session"`
+	// ForwardToken makes forward-auth hand the application a JWT in X-Auth-Token; default false.
+	ForwardToken bool `yaml:"forward_token"`
+
+	place urlPlace
+}
+
+// Host is host[:port] of the URL in lower case, without the scheme's own port; "" without a URL.
+func (a *Application) Host() string { return a.place.host }
+
+// Prefix is the path prefix of the URL without a trailing slash; "" for the whole host.
+func (a *Application) Prefix() string { return a.place.prefix }
+
+// Origin is scheme://host[:port] of the URL; "" without one.
+func (a *Application) Origin() string {
+	if a.place.host == "" {
+		return ""
+	}
+	return a.place.scheme + "://" + a.place.host
+}
+
+// APIKeys bounds what people may make for themselves.
+type APIKeys struct {
+	// DefaultLifetime of a new key; default 2160h (90 days).
+	DefaultLifetime time.Duration `yaml:"default_lifetime"`
+	// MaxLifetime that may be asked for; default 8760h (a year).
+	MaxLifetime time.Duration `yaml:"max_lifetime"`
+	// Prefix of every key, 1 to 16 of a-z and 0-9; default sp.
+	Prefix string `yaml:"prefix"`
+}
+
+// Network is a range of addresses, written as CIDR or as one address.
+type Network struct{ netip.Prefix }
+
+// Defaults is what an empty file means, before anything that depends on other keys is filled in.
+func Defaults() *Config {
+	return &Config{
+		Server:   Server{Listen: "127.0.0.1:8080", OperationsListen: "127.0.0.1:9464"},
+		Storage:  Storage{SQLite: SQLite{Path: "data/sallyport.db"}},
+		Session:  Session{Idle: 30 * time.Minute, Lifetime: 8 * time.Hour},
+		Branding: Branding{Title: "Sallyport"},
+		Log:      Log{Level: "info", Format: "text"},
+		APIKeys:  APIKeys{DefaultLifetime: 90 * 24 * time.Hour, MaxLifetime: 365 * 24 * time.Hour, Prefix: "sp"},
+	}
+}
+
+// defaultProvider and defaultApplication are what an empty entry of those maps means.
+func defaultProvider() Provider { return Provider{UsernameConflict: "qualify"} }
+
+func defaultApplication() Application {
+	return Application{Profile: "default", Algorithm: "ES256", TokenLifetime: 15 * time.Minute}
+}
+
+// Name is the file as it was named when loading.
+func (c *Config) Name() string { return c.name }
+
+// Dir is the folder that relative file names start from.
+func (c *Config) Dir() string { return c.dir }
+
+// File makes a file name of the configuration usable from anywhere: relative ones start from Dir. "" stays "".
+func (c *Config) File(name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(c.dir, name)
+}
+
+// MasterKeyFile is the file that holds, or for an empty store shall hold, the master key; "" when it comes from
+// elsewhere.
+func (c *Config) MasterKeyFile() string {
+	name, ok := strings.CutPrefix(c.Storage.MasterKey.Reference(), "file:")
+	if !ok {
+		return ""
+	}
+	return c.File(name)
+}
+
+// Mapper is the compiled mapping.
+func (c *Config) Mapper() *mapping.Mapper { return c.mapper }
+
+// Profile returns an application dialect by name.
+func (c *Config) Profile(name string) (*Profile, bool) {
+	p, ok := c.profiles[name]
+	return p, ok
+}
+
+// Hash is SHA-256, in hex, over what matters: the file's bytes, values overridden by the environment, and resolved
+// secrets. Two processes with equal hashes behave alike. It depends on secrets, so show it to operators only.
+func (c *Config) Hash() string { return c.hash }
+
+// Origin says where the value of a dotted key comes from: "file:line", an environment variable, or "default".
+func (c *Config) Origin(key string) string {
+	if o, ok := c.origins[key]; ok {
+		return o
+	}
+	return "default"
+}
