@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"sallyport/audit"
@@ -113,9 +114,15 @@ func (h *house) load(ctx context.Context, c *configs.Config) error {
 		// Sign-ins that began under the earlier configuration end under it; a whole one takes ten seconds at most.
 		time.AfterFunc(15*time.Second, before.Providers.Close)
 	}
+	return nil
+}
+
+// recordLoaded leaves the event of a configuration that a server answers under; the command line leaves none. The hash
+// stays out of it, because it covers secrets.
+func (h *house) recordLoaded(ctx context.Context) error {
 	return h.broker.Record(ctx, audit.Event{
 		Type: audit.ConfigLoaded, Outcome: audit.Success, Actor: "system",
-		Detail: map[string]string{"generation": fmt.Sprint(generation), "hash": c.Hash()},
+		Detail: map[string]string{"generation": strconv.FormatInt(h.broker.Current().Generation, 10)},
 	})
 }
 
@@ -132,11 +139,16 @@ func (h *house) visit() broker.Visit {
 	return broker.Visit{Snapshot: h.broker.Current(), UserAgent: "command line"}
 }
 
-// withHouse runs a command on the configured store, beside a running server or without one.
+// withHouse runs a command on the configured store, beside a running server or without one. It makes no store: whoever
+// runs it in the wrong folder is told so.
 func withHouse(ctx context.Context, c *console, file string, do func(h *house) error) error {
 	config, _, err := readConfig(c, file)
 	if err != nil {
 		return err
+	}
+	path := config.File(config.Storage.SQLite.Path)
+	if empty, err := sqlite.Empty(path); err != nil || empty {
+		return errors.Join(fmt.Errorf("there is no store at %s yet; sallyport serve makes it", path), err)
 	}
 	h, err := openHouse(ctx, config, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -70,6 +70,9 @@ type server struct {
 // beside them).
 func (s *server) serve(ctx context.Context, listener net.Listener, front func(http.Handler) http.Handler) error {
 	surfaces, err := s.surfaces(ctx)
+	if err == nil {
+		err = s.recordLoaded(ctx)
+	}
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -242,6 +245,9 @@ func (s *server) reload(ctx context.Context, asked bool, said string) string {
 	}
 	if err == nil {
 		err = s.load(ctx, config)
+	}
+	if err == nil {
+		err = s.recordLoaded(ctx)
 	}
 	if err != nil {
 		if asked || err.Error() != said {

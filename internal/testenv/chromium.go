@@ -2,24 +2,17 @@ package testenv
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/audits"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/cdproto/storage"
@@ -74,68 +67,11 @@ func Chromium(t testing.TB, o BrowserOptions) *Browser {
 	t.Cleanup(stop)
 	// The library's own log is about events it does not know, and goes on after the test, where t.Logf panics.
 	quiet := chromedp.WithErrorf(func(string, ...any) {})
-	return newTab(t, allocator, o, quiet)
-}
-
-// browserFlags keep the browser to itself: no calls home, no first-run pages, no sandbox (tests run as root).
-func browserFlags(path, profile string, o BrowserOptions) []chromedp.ExecAllocatorOption {
-	flags := []chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(path), chromedp.UserDataDir(profile), chromedp.WindowSize(o.Width, o.Height),
-		chromedp.Headless, chromedp.NoSandbox, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck,
-		chromedp.DisableGPU, chromedp.WSURLReadTimeout(2 * time.Minute),
-	}
-	for _, name := range []string{
-		"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync",
-		"disable-default-apps", "disable-extensions", "disable-dev-shm-usage", "disable-breakpad",
-		"metrics-recording-only", "use-mock-keychain",
-	} {
-		flags = append(flags, chromedp.Flag(name, true))
-	}
-	flags = append(flags, chromedp.Flag("password-store", "basic"), chromedp.Flag("force-color-profile", "srgb"))
-	var rules []string
-	for host, address := range o.HostRules {
-		rules = append(rules, "MAP "+host+" "+address)
-	}
-	if len(rules) > 0 {
-		slices.Sort(rules)
-		flags = append(flags, chromedp.Flag("host-resolver-rules", strings.Join(rules, ", ")))
-	}
-	if len(o.Trust) > 0 {
-		var pins []string
-		for _, c := range o.Trust {
-			sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
-			pins = append(pins, base64.StdEncoding.EncodeToString(sum[:]))
-		}
-		flags = append(flags, chromedp.Flag("ignore-certificate-errors-spki-list", strings.Join(pins, ",")))
-	}
-	return flags
-}
-
-// writePreferences sets what has no flag. Third-party cookies are decided either way, because what a browser does
-// without being told differs between versions.
-func writePreferences(t testing.TB, profile string, o BrowserOptions) {
-	t.Helper()
-	mode := 0 // allowed
-	if o.BlockThirdParty {
-		mode = 1
-	}
-	preferences, err := json.Marshal(map[string]any{
-		"profile": map[string]any{"cookie_controls_mode": mode, "block_third_party_cookies": o.BlockThirdParty},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder := filepath.Join(profile, "Default")
-	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // a throw-away profile
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(folder, "Preferences"), preferences, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return newTab(allocator, t, o, quiet)
 }
 
 // newTab opens a tab in the browser of parent, starting one when there is none yet.
-func newTab(t testing.TB, parent context.Context, o BrowserOptions, extra ...chromedp.ContextOption) *Browser {
+func newTab(parent context.Context, t testing.TB, o BrowserOptions, extra ...chromedp.ContextOption) *Browser {
 	t.Helper()
 	b := &Browser{t: t, options: o, notes: &browserNotes{}}
 	extra = append(extra, chromedp.WithListener(b.notes.listen))
@@ -163,13 +99,13 @@ func newTab(t testing.TB, parent context.Context, o BrowserOptions, extra ...chr
 // NewTab opens another tab with the same cookies.
 func (b *Browser) NewTab() *Browser {
 	b.t.Helper()
-	return newTab(b.t, b.ctx, b.options)
+	return newTab(b.ctx, b.t, b.options)
 }
 
 // NewContext opens a tab with a cookie jar of its own, as another person's browser would have.
 func (b *Browser) NewContext() *Browser {
 	b.t.Helper()
-	return newTab(b.t, b.ctx, b.options, chromedp.WithNewBrowserContext())
+	return newTab(b.ctx, b.t, b.options, chromedp.WithNewBrowserContext())
 }
 
 // Open goes to an address and waits until the page has loaded. Where the page that is being left goes on by itself at
@@ -375,59 +311,4 @@ func (b *Browser) wait(what string, try func(ctx context.Context) error) {
 	if err != nil {
 		b.t.Fatalf("waited for %s: %v", what, reason)
 	}
-}
-
-// browserNotes collect what the page complains about.
-type browserNotes struct {
-	mu                 sync.Mutex
-	violations, errors []string
-}
-
-// listen runs on the goroutine that reads the browser's messages, so it only takes notes.
-func (n *browserNotes) listen(event any) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	switch e := event.(type) {
-	case *audits.EventIssueAdded:
-		if d := e.Issue.Details; d != nil && d.ContentSecurityPolicyIssueDetails != nil {
-			csp := d.ContentSecurityPolicyIssueDetails
-			n.violations = append(n.violations, fmt.Sprintf("%s %s", csp.ViolatedDirective, csp.BlockedURL))
-		}
-	case *cdplog.EventEntryAdded:
-		if e.Entry.Level != cdplog.EntryLevelError {
-			return
-		}
-		if strings.Contains(e.Entry.Text, "Content Security Policy") {
-			n.violations = append(n.violations, e.Entry.Text)
-			return
-		}
-		n.errors = append(n.errors, e.Entry.Text+" "+e.Entry.URL)
-	case *runtime.EventConsoleAPICalled:
-		if e.Type == runtime.ConsoleAPICalledTypeError {
-			n.errors = append(n.errors, fmt.Sprint("console.error ", consoleText(e.Args)))
-		}
-	case *runtime.EventExceptionThrown:
-		n.errors = append(n.errors, thrown(e.ExceptionDetails))
-	}
-}
-
-func consoleText(arguments []*runtime.RemoteObject) string {
-	var words []string
-	for _, a := range arguments {
-		words = append(words, string(a.Value)+a.Description)
-	}
-	return strings.Join(words, " ")
-}
-
-func (n *browserNotes) list(which func(*browserNotes) []string) []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(which(n))
-}
-
-func thrown(d *runtime.ExceptionDetails) string {
-	if d.Exception != nil {
-		return d.Text + " " + d.Exception.Description
-	}
-	return d.Text
 }

@@ -55,27 +55,54 @@ func TestTheShippedLanguagesHaveNoPseudoLocale(t *testing.T) {
 }
 
 func TestCataloguesFromAFolder(t *testing.T) {
-	file := func(s string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(s)} }
 	for name, try := range map[string]struct {
-		files fstest.MapFS
-		want  string // part of the error; empty: none
+		file, content string
+		want          string // part of the error; empty: none
 	}{
-		"replace a single text":               {fstest.MapFS{"de.json": file(`{"login.title": "Guten Tag"}`)}, ""},
-		"cannot drop an argument":             {fstest.MapFS{"de.json": file(`{"layout.support": "Hilfe"}`)}, "layout.support has arguments [], not [support]"},
-		"cannot add an argument":              {fstest.MapFS{"de.json": file(`{"login.title": "{x}"}`)}, "login.title has arguments [x], not []"},
-		"cannot have a key nobody uses":       {fstest.MapFS{"de.json": file(`{"login.titel": "x"}`)}, "login.titel is not a key"},
-		"cannot be half a language":           {fstest.MapFS{"fr.json": file(`{"login.title": "Connexion"}`)}, "catalogue fr: login.continue is missing"},
-		"must be JSON":                        {fstest.MapFS{"de.json": file(`{`)}, "catalogue de.json"},
-		"must have words":                     {fstest.MapFS{"de.json": file(`{"login.title": ""}`)}, "the sentence is empty"},
-		"must have all plural forms":          {fstest.MapFS{"de.json": file(`{"me.permissions": {"one": "x"}}`)}, "plural forms are"},
-		"must not have a stray brace":         {fstest.MapFS{"de.json": file(`{"login.title": "a {B}"}`)}, "stray brace"},
-		"must be sentences":                   {fstest.MapFS{"de.json": file(`{"login.title": 3}`)}, "neither a sentence nor plural forms"},
-		"know two directions":                 {fstest.MapFS{"de.json": file(`{"language.direction": "up"}`)}, "ltr or rtl"},
-		"are read from the top only":          {fstest.MapFS{"x/de.json": file(`{`)}, ""},
-		"cannot lose the count of the plural": {fstest.MapFS{"de.json": file(`{"me.permissions": "viele"}`)}, "has arguments [], not [count]"},
+		"replace a single text": {
+			"de.json", `{"login.title": "Guten Tag"}`, "",
+		},
+		"cannot drop an argument": {
+			"de.json", `{"layout.support": "Hilfe"}`, "layout.support has arguments [], not [support]",
+		},
+		"cannot add an argument": {
+			"de.json", `{"login.title": "{x}"}`, "login.title has arguments [x], not []",
+		},
+		"cannot have a key nobody uses": {
+			"de.json", `{"login.titel": "x"}`, "login.titel is not a key",
+		},
+		"cannot be half a language": {
+			"fr.json", `{"login.title": "Connexion"}`, "catalogue fr: login.continue is missing",
+		},
+		"must be JSON": {
+			"de.json", `{`, "catalogue de.json",
+		},
+		"must have words": {
+			"de.json", `{"login.title": ""}`, "the sentence is empty",
+		},
+		"must have all plural forms": {
+			"de.json", `{"me.permissions": {"one": "x"}}`, "plural forms are",
+		},
+		"must not have a stray brace": {
+			"de.json", `{"login.title": "a {B}"}`, "stray brace",
+		},
+		"must be sentences": {
+			"de.json", `{"login.title": 3}`, "neither a sentence nor plural forms",
+		},
+		"know two directions": {
+			"de.json", `{"language.direction": "up"}`, "ltr or rtl",
+		},
+		"are read from the top only": {
+			"x/de.json", `{`, "",
+		},
+		"cannot lose the count of the plural": {
+			"de.json", `{"me.permissions": "viele"}`, "has arguments [], not [count]",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := New(Options{Static: static, Catalogues: try.files})
+			_, err := New(Options{
+				Static: static, Catalogues: fstest.MapFS{try.file: {Data: []byte(try.content)}},
+			})
 			switch {
 			case try.want == "" && err != nil:
 				t.Error(err)

@@ -68,7 +68,7 @@ func skeleton(page string) string {
 	return b.String()
 }
 
-func TestSML14_MarkupInEveryFieldArrivesInert(t *testing.T) {
+func TestMarkupInEveryFieldArrivesInert(t *testing.T) {
 	r := newRenderer(t)
 	for _, s := range samples() {
 		t.Run(s.name, func(t *testing.T) {

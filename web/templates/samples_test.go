@@ -143,15 +143,18 @@ func sampleDenied(c templates.Chrome) any {
 
 func sampleSignedOut(c templates.Chrome) any {
 	return templates.SignedOut{Chrome: c, SignInURL: "/login?choose=1", Ended: []templates.Ended{
-		{Kind: templates.EndedBrowser}, {Kind: templates.EndedApplication, Name: "Reports"},
-		{Kind: templates.EndedUpstream, Name: "Contoso"}, {Kind: templates.KeptUpstream, Name: "Partners"},
+		{Kind: templates.EndedBrowser},
+		{Kind: templates.EndedApplication, Name: "Reports"},
+		{Kind: templates.EndedUpstream, Name: "Contoso"},
+		{Kind: templates.KeptUpstream, Name: "Partners"},
 	}}
 }
 
 func sampleSetupError(c templates.Chrome) any {
 	c.Problems = []templates.Problem{
 		{Code: "username_taken", Field: templates.FieldUsername},
-		{Code: "bad_request", Field: templates.FieldName}, {Code: "bad_request", Field: templates.FieldEmail},
+		{Code: "bad_request", Field: templates.FieldName},
+		{Code: "bad_request", Field: templates.FieldEmail},
 		{Code: "password_too_short", Field: templates.FieldPassword, Count: 12},
 	}
 	return templates.Setup{
@@ -225,8 +228,10 @@ func sampleCreate() *templates.CreateKey {
 func sampleMeNewKey(c templates.Chrome) any {
 	me := sampleMe(c).(templates.Me)
 	me.Problems = []templates.Problem{
-		{Code: "key_role_not_held", Field: templates.FieldRole}, {Code: "bad_request", Field: templates.FieldName},
-		{Code: "bad_request", Field: templates.FieldDays}, {Code: "bad_request", Field: templates.FieldApplication},
+		{Code: "key_role_not_held", Field: templates.FieldRole},
+		{Code: "bad_request", Field: templates.FieldName},
+		{Code: "bad_request", Field: templates.FieldDays},
+		{Code: "bad_request", Field: templates.FieldApplication},
 	}
 	me.Notice = ""
 	me.NewKey = &templates.NewKey{

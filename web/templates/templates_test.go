@@ -24,7 +24,7 @@ func TestEveryPageLooksAsItsGoldenFileSays(t *testing.T) {
 			got := render(t, r, s.page, s.view(chrome(r, "en")))
 			golden := filepath.Join("testdata", s.name+".html")
 			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil { //nolint:gosec // not a secret
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -208,11 +208,15 @@ func TestTheBrowserIsOnlySentToWebAddresses(t *testing.T) {
 
 func TestEveryCodeHasItsOwnSentencesAndUnknownOnesFallBack(t *testing.T) {
 	r := newRenderer(t)
-	codes := strings.Fields(`account_name_taken bad_credentials bad_request busy csrf denied flow_expired flow_unknown
-		groups_overage internal key_role_not_held method_not_allowed no_role not_found password_common
-		password_contains_name password_too_long password_too_short provider_misconfigured provider_refused
-		provider_unavailable reply_invalid setup_closed setup_code_invalid unavailable unknown_host username_invalid
-		username_taken`)
+	codes := strings.Fields(`account_name_taken application_unknown bad_credentials bad_request body_invalid busy code_invalid
+		conflict credential_in_url csrf denied expired field_doubled field_invalid field_unknown
+		flow_expired flow_finished flow_unknown groups_overage groups_unbounded internal key_cannot
+		key_role_not_held last_administrator lifetime_invalid media_type method_not_allowed name_invalid
+		no_role no_session not_found not_local password_common password_contains_name password_invalid
+		password_too_long password_too_short password_too_simple provider_ambiguous provider_misconfigured
+		provider_needs_browser provider_refused provider_unavailable provider_unknown reply_invalid
+		setup_closed setup_code_invalid too_large two_credentials unauthenticated unavailable unknown_host
+		username_invalid username_taken`)
 	if diff := cmp.Diff(codes, r.Codes()); diff != "" {
 		t.Errorf("codes (-want +got):\n%s", diff)
 	}

@@ -20,20 +20,42 @@ type mark struct{ word, name string }
 // agentBrowsers has the special before the general: nearly every browser also claims to be Chrome and Safari.
 func agentBrowsers() []mark {
 	return []mark{
-		{"Edg/", "Edge"}, {"EdgA/", "Edge"}, {"EdgiOS/", "Edge"}, {"OPR/", "Opera"}, {"Vivaldi/", "Vivaldi"},
-		{"SamsungBrowser/", "Samsung Internet"}, {"FxiOS/", "Firefox"}, {"Firefox/", "Firefox"},
-		{"CriOS/", "Chrome"}, {"HeadlessChrome/", "Chromium"}, {"Chromium/", "Chromium"}, {"Chrome/", "Chrome"},
+		{"Edg/", "Edge"},
+		{"EdgA/", "Edge"},
+		{"EdgiOS/", "Edge"},
+		{"OPR/", "Opera"},
+		{"Vivaldi/", "Vivaldi"},
+		{"SamsungBrowser/", "Samsung Internet"},
+		{"FxiOS/", "Firefox"},
+		{"Firefox/", "Firefox"},
+		{"CriOS/", "Chrome"},
+		{"HeadlessChrome/", "Chromium"},
+		{"Chromium/", "Chromium"},
+		{"Chrome/", "Chrome"},
 		{"Safari/", "Safari"},
-		{"curl/", "curl"}, {"Wget/", "Wget"}, {"python-requests/", "Python"}, {"Python-urllib/", "Python"},
-		{"Go-http-client/", "Go"}, {"okhttp/", "OkHttp"}, {"Java/", "Java"}, {"PostmanRuntime/", "Postman"},
+		{"curl/", "curl"},
+		{"Wget/", "Wget"},
+		{"python-requests/", "Python"},
+		{"Python-urllib/", "Python"},
+		{"Go-http-client/", "Go"},
+		{"okhttp/", "OkHttp"},
+		{"Java/", "Java"},
+		{"PostmanRuntime/", "Postman"},
 		{"PowerShell/", "PowerShell"},
 	}
 }
 
 func agentSystems() []mark {
 	return []mark{
-		{"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android"}, {"Windows", "Windows"}, {"CrOS", "ChromeOS"},
-		{"Macintosh", "macOS"}, {"Mac OS X", "macOS"}, {"FreeBSD", "FreeBSD"}, {"Linux", "Linux"},
+		{"iPhone", "iPhone"},
+		{"iPad", "iPad"},
+		{"Android", "Android"},
+		{"Windows", "Windows"},
+		{"CrOS", "ChromeOS"},
+		{"Macintosh", "macOS"},
+		{"Mac OS X", "macOS"},
+		{"FreeBSD", "FreeBSD"},
+		{"Linux", "Linux"},
 	}
 }
 
