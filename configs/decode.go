@@ -109,7 +109,7 @@ func (d *decoder) decode(path string, n *yaml.Node, v reflect.Value) {
 		}
 		d.decode(path, n, v.Elem())
 	case t == reflect.TypeFor[Provider]():
-		d.provider(path, n, v.Addr().Interface().(*Provider))
+		d.provider(path, n, v.Addr().Interface().(*Provider)) //nolint:errcheck // the case above says what it is
 	case isBlock(t) && (n.Kind != yaml.ScalarNode || !isText(t) || isNull(n)):
 		d.block(path, n, v)
 	case reflect.PointerTo(t).Implements(reflect.TypeFor[yaml.Unmarshaler]()):

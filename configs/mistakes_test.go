@@ -184,8 +184,8 @@ func TestREL08_MistakesAreNamedWithTheirPlaces(t *testing.T) {
 			},
 		},
 		"an unknown profile": {
-			"applications: {a: {profile: defualt}}",
-			[]string{`c.yaml:4:20: applications.a.profile: there is no profile "defualt"; did you mean "default"?`},
+			"applications: {a: {profile: defult}}",
+			[]string{`c.yaml:4:20: applications.a.profile: there is no profile "defult"; did you mean "default"?`},
 		},
 		"forward_token without a URL": {
 			"applications: {a: {forward_token: true}}",

@@ -45,7 +45,7 @@ func (s *Secret) Resolve(dir string, lookup func(string) (string, bool)) error {
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(dir, path)
 		}
-		b, err := os.ReadFile(path)
+		b, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 		if err != nil {
 			return fmt.Errorf("secret file: %w", err)
 		}

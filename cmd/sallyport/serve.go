@@ -48,7 +48,7 @@ func (serveCmd) Run(ctx context.Context, c *console, flags *cli) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", config.Server.Listen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", config.Server.Listen)
 	if err != nil {
 		return errors.Join(err, h.close())
 	}
@@ -93,7 +93,7 @@ func (s *server) serve(ctx context.Context, listener net.Listener, front func(ht
 	go func() { failed <- serveOn(main, listener) }()
 	operations := hardened(s.metrics.Handler(s.broker, s.stopping.Load, s.log), s.log)
 	if address := s.config.Server.OperationsListen; address != "" {
-		operationsListener, err := net.Listen("tcp", address)
+		operationsListener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if err != nil {
 			return errors.Join(err, main.Close())
 		}

@@ -66,7 +66,7 @@ func lookPath(program string) (string, error) {
 func Port(t testing.TB) int {
 	t.Helper()
 	for range 200 {
-		port := 10000 + rand.IntN(22000)
+		port := 10000 + rand.IntN(22000) //nolint:gosec // a port is no secret
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			_ = l.Close()
