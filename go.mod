@@ -1,6 +1,6 @@
 module sallyport
 
-go 1.26.0
+go 1.26.6
 
 require (
 	github.com/alecthomas/kong v1.17.0

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"sallyport/broker"
 	"sallyport/broker/people"
+	"sallyport/identity"
 	"sallyport/providers/ldap"
 	"sallyport/providers/local"
 	"sallyport/providers/oidc"
@@ -30,8 +32,8 @@ type localPeople struct {
 // LocalPerson see local.People.
 func (l localPeople) LocalPerson(ctx context.Context, provider, username string) (local.Person, error) {
 	key, err := people.CanonicalName(username)
-	if err != nil {
-		return local.Person{}, err
+	if err != nil { // nobody can have such a name; that is answered, and costs, as an unknown one does (LOC-03)
+		return local.Person{}, fmt.Errorf("%w: %w", identity.ErrNotFound, err)
 	}
 	var found people.LocalPerson
 	err = l.store.View(ctx, func(tx broker.Tx) (err error) {

@@ -5,6 +5,8 @@ package local
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -85,7 +87,7 @@ func (p *Provider) Authenticate(ctx context.Context, username, password string) 
 		return identity.Assertion{}, identity.ErrBadCredentials
 	}
 	if stored.weakerThan(p.params) {
-		p.rehash(ctx, person, password)
+		person.PasswordHash = p.rehash(ctx, person, password)
 	}
 	return p.assertion(person), nil
 }
@@ -106,20 +108,34 @@ func (p *Provider) stored(ctx context.Context, person Person, known bool) (store
 
 // rehash replaces a hash made with lower parameters. This second run happens only for the right password and only until
 // the row is new, so it tells nobody anything. It never stands in the way of the sign-in: where every slot is taken or
-// the store refuses, the next sign-in tries again.
-func (p *Provider) rehash(ctx context.Context, person Person, password string) {
+// the store refuses, the next sign-in tries again. It returns the hash that is stored now, as far as is known.
+func (p *Provider) rehash(ctx context.Context, person Person, password string) string {
 	hash, ok := p.hasher.tryHash(p.params, password)
 	if !ok {
-		return
+		return person.PasswordHash
 	}
 	err := p.people.SetPasswordHash(ctx, p.info.ID, person.Subject, hash, person.PasswordHash)
-	if err != nil && !errors.Is(err, identity.ErrConflict) { // conflict: the password was changed meanwhile, rightly so
+	if err == nil {
+		return hash
+	}
+	if !errors.Is(err, identity.ErrConflict) { // conflict: the password was changed meanwhile, rightly so
 		p.log.WarnContext(ctx, "password hashed anew could not be stored", "subject", person.Subject, "err", err)
 	}
+	return person.PasswordHash
+}
+
+// MadeWith see providers.PasswordKeeper: the assertion carries the digest of the hash its password was held against.
+func (p *Provider) MadeWith(a identity.Assertion, hash string) bool {
+	return subtle.ConstantTimeCompare(a.Upstream, digestOf(hash)) == 1
+}
+
+func digestOf(hash string) []byte {
+	sum := sha256.Sum256([]byte(hash))
+	return sum[:]
 }
 
 func (p *Provider) assertion(person Person) identity.Assertion {
-	return identity.Assertion{Identity: identity.Identity{
+	return identity.Assertion{Upstream: digestOf(person.PasswordHash), Identity: identity.Identity{
 		Provider:      p.info.ID,
 		Subject:       person.Subject,
 		Username:      person.Username,

@@ -26,7 +26,7 @@ func TestAuthenticate_RightPasswordAssertsThePerson(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := identity.Assertion{Identity: identity.Identity{
+	want := identity.Assertion{Upstream: digestOf(h.dir.hashOf("alice")), Identity: identity.Identity{
 		Provider: "staff", Subject: "s-1", Username: "alice", Name: "Alice Example", Email: "alice@example.test",
 		EmailVerified: true, Groups: []string{"eng", "staff"}, AuthTime: signInTime, AMR: []string{"pwd"},
 	}}
@@ -284,4 +284,29 @@ func watchCost(h *Hasher) *Params {
 		return derive(password, salt, p, keyLen)
 	}
 	return &last
+}
+
+func TestLOC05_AnAssertionKnowsThePasswordItWasMadeWith(t *testing.T) {
+	h := open(t, Config{}, alice(t))
+	a, err := h.Authenticate(t.Context(), "alice", alicesPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !h.MadeWith(a, h.dir.hashOf("alice")) {
+		t.Error("the stored hash is not the one the assertion was made with")
+	}
+	if h.MadeWith(a, hashOf(t, alicesPassword)) || h.MadeWith(a, "") || h.MadeWith(identity.Assertion{}, "") {
+		t.Error("another hash passes for the one the assertion was made with")
+	}
+}
+
+func TestLOC01_AnAssertionSurvivesTheRehashOfItsOwnSignIn(t *testing.T) {
+	h := open(t, Config{Argon2: Params{Iterations: 3}}, alice(t))
+	a, err := h.Authenticate(t.Context(), "alice", alicesPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.dir.hashOf("alice") == alice(t).PasswordHash || !h.MadeWith(a, h.dir.hashOf("alice")) {
+		t.Error("after a re-hash the assertion does not fit the stored hash")
+	}
 }
