@@ -27,7 +27,6 @@ const (
 	IdentityLinked    Type = "identity.linked"
 	KeyCreated        Type = "api_key.created"
 	KeyRevoked        Type = "api_key.revoked"
-	TokenIssued       Type = "token.issued"
 	AccessRefused     Type = "access.refused"
 	SetupIssued       Type = "setup.issued"
 	SetupCompleted    Type = "setup.completed"
@@ -40,7 +39,7 @@ const (
 func Types() []Type {
 	return []Type{
 		SignInSucceeded, SignInRefused, SignedOut, SessionCreated, SessionEnded, AccountCreated, AccountDisabled,
-		AccountEnabled, PasswordSet, GroupsSet, GrantAdded, IdentityLinked, KeyCreated, KeyRevoked, TokenIssued,
+		AccountEnabled, PasswordSet, GroupsSet, GrantAdded, IdentityLinked, KeyCreated, KeyRevoked,
 		AccessRefused, SetupIssued, SetupCompleted, SigningKeyCreated, ConfigLoaded, ConfigRefused,
 	}
 }

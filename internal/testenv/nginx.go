@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -86,7 +87,7 @@ func nginxExample(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(root, "examples", "nginx", "sallyport.conf"))
+	text, err := os.ReadFile(filepath.Join(root, "examples", "nginx", "sallyport.conf")) //nolint:gosec // ours
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +102,9 @@ func nginxSite(t testing.TB, example string, o NginxOptions, site NginxSite) str
 		"    ssl_certificate_key /etc/nginx/tls/app.example.com.key;\n", "",
 		"listen 443 ssl;", fmt.Sprintf("listen 127.0.0.1:%d;", o.Port),
 		"server_name app.example.com;", "server_name " + site.Host + ";",
+		"https://app.example.com", fmt.Sprintf("http://%s:%d", site.Host, o.Port),
+		"app.example.com;", fmt.Sprintf("%s:%d;", site.Host, o.Port),
+		"Proto https;", "Proto http;",
 		"sso.example.com", o.Issuer,
 		"127.0.0.1:8080", o.Sallyport,
 		"127.0.0.1:3000", site.Upstream,
@@ -124,7 +128,7 @@ func moduleRoot() (string, error) {
 			return dir, nil
 		}
 		if filepath.Dir(dir) == dir {
-			return "", fmt.Errorf("no go.mod above the working directory")
+			return "", errors.New("no go.mod above the working directory")
 		}
 		dir = filepath.Dir(dir)
 	}
