@@ -7,9 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"sallyport/broker"
 	"sallyport/web/api"
@@ -38,12 +36,20 @@ func issuerSurfaces(h *wire.House, profile *broker.Profile) []surface {
 		{"api", false, api.New(h, profile).Routes()},
 		{"op", false, map[string]wire.Handler{"GET /.well-known/jwks.json": op.JWKS(h)}},
 		{"authz", false, map[string]wire.Handler{"/authz/nginx": authz.Decide(h, authz.Nginx())}},
+		{"static", true, map[string]wire.Handler{
+			"GET " + static.Prefix: told(static.Handler()),
+			"GET /robots.txt":      told(static.Robots()),
+		}},
 	}
 }
 
 // hostSurfaces lists what answers on applications' hosts.
 func hostSurfaces(h *wire.House) []surface {
-	return []surface{{"host", true, host.New(h).Routes()}}
+	files := http.StripPrefix(HostStatic, static.Handler())
+	return []surface{
+		{"host", true, host.New(h).Routes()},
+		{"static", true, map[string]wire.Handler{"GET " + HostStatic + static.Prefix: told(files)}},
+	}
 }
 
 // Handler serves all surfaces.
@@ -58,9 +64,6 @@ func New(h *wire.House, profile *broker.Profile) *Handler {
 	out := &Handler{house: h, issuer: http.NewServeMux(), apps: http.NewServeMux()}
 	out.mount(out.issuer, "issuer", issuerSurfaces(h, profile))
 	out.mount(out.apps, "application", hostSurfaces(h))
-	out.issuer.Handle("GET "+static.Prefix, static.Handler())
-	out.apps.Handle("GET "+HostStatic+static.Prefix, http.StripPrefix(HostStatic, static.Handler()))
-	out.routes = append(out.routes, "issuer GET "+static.Prefix, "application GET "+HostStatic+static.Prefix)
 	slices.Sort(out.routes)
 	return out
 }
@@ -72,26 +75,27 @@ func (h *Handler) mount(mux *http.ServeMux, where string, all []surface) {
 			if s.page {
 				wrap = h.house.Page
 			}
-			mux.Handle(pattern, wrap(s.name, s.routes[pattern]))
+			mux.Handle(pattern, route{wrap(s.name, s.routes[pattern])})
 			h.routes = append(h.routes, where+" "+pattern)
 		}
 	}
 }
 
+// route marks what we mounted, to tell it from what the mux answers by itself (redirects to cleaned paths, 404, 405).
+type route struct{ http.Handler }
+
 // Routes lists every route, sorted: "issuer GET /login" …
 func (h *Handler) Routes() []string { return slices.Clone(h.routes) }
 
-// maxBody bounds every request body in bytes; routes that need less take less.
-const maxBody = 1 << 20
+// maxBody bounds every request body in bytes (DOS-01): forms and small JSON objects. A route that needs more says so.
+const maxBody = 64 << 10
 
 // ServeHTTP picks the host before anything else: a request for a host that is not ours gets no answer of ours.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = h.house.Enter(r)
 	f := wire.Of(r)
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	if f.Issuer.Scheme == "https" {
-		w.Header().Set("Strict-Transport-Security", "max-age="+strconv.Itoa(int((365*24*time.Hour).Seconds())))
-	}
+	protect(w.Header(), f.Issuer.Scheme == "https")
 	var mux *http.ServeMux
 	switch {
 	case f.IsIssuer(f.Host):
@@ -102,16 +106,33 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, wire.UnknownHost())
 		return
 	}
-	handler, pattern := mux.Handler(r)
-	if pattern == "" {
-		h.unrouted(w, r, mux, handler)
+	// An address that the mux would clean first has two readings; it is no address of ours (one reading).
+	handler, _ := mux.Handler(r)
+	if _, ours := handler.(route); !ours {
+		h.unrouted(w, r, handler)
 		return
 	}
 	mux.ServeHTTP(w, r)
 }
 
+// protect sets what every answer carries unless its surface says something stricter or, for what is public, something
+// else: nothing is framed, sniffed, kept, or told to other sites (SES-07, EMB-06).
+func protect(h http.Header, secure bool) {
+	h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	if secure {
+		h.Set("Strict-Transport-Security", hsts)
+	}
+}
+
+// hsts is a year, in seconds; subdomains are other people's.
+const hsts = "max-age=31536000"
+
 // unrouted tells "no such page" and "not this way" as every other error is told.
-func (h *Handler) unrouted(w http.ResponseWriter, r *http.Request, mux *http.ServeMux, standard http.Handler) {
+func (h *Handler) unrouted(w http.ResponseWriter, r *http.Request, standard http.Handler) {
 	probe := &probeWriter{header: http.Header{}}
 	standard.ServeHTTP(probe, r)
 	if probe.status == http.StatusMethodNotAllowed {
@@ -128,6 +149,39 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		wrap = h.house.API
 	}
 	wrap("unrouted", func(http.ResponseWriter, *http.Request) error { return err }).ServeHTTP(w, r)
+}
+
+// told makes a handler of files tell its refusals as every other error is told.
+func told(files http.Handler) wire.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		f := &fileWriter{ResponseWriter: w}
+		files.ServeHTTP(f, r)
+		if f.refused {
+			return wire.NotFound()
+		}
+		return nil
+	}
+}
+
+// fileWriter passes on successes only.
+type fileWriter struct {
+	http.ResponseWriter
+	refused bool
+}
+
+// WriteHeader see http.ResponseWriter.
+func (f *fileWriter) WriteHeader(status int) {
+	if f.refused = status >= http.StatusBadRequest; !f.refused {
+		f.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Write see http.ResponseWriter.
+func (f *fileWriter) Write(b []byte) (int, error) {
+	if f.refused {
+		return len(b), nil
+	}
+	return f.ResponseWriter.Write(b)
 }
 
 // probeWriter hears what the standard mux would answer.

@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"sallyport/broker"
 	"sallyport/identity"
@@ -47,10 +48,20 @@ func (a *API) Routes() map[string]wire.Handler {
 		{http.MethodDelete, "api_keys", "/{id}", a.revokeKey},
 	} {
 		if path, ok := a.profile.Routes[r.name]; ok {
-			routes[r.method+" "+a.profile.BasePath+path+r.suffix] = r.handler
+			routes[r.method+" "+a.profile.BasePath+path+r.suffix] = keptOutOfURL(r.handler)
 		}
 	}
 	return routes
+}
+
+// keptOutOfURL refuses credentials in the query at every route (KEY-03).
+func keptOutOfURL(next wire.Handler) wire.Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := wire.RefuseInURL(r); err != nil {
+			return err
+		}
+		return next(w, r)
+	}
 }
 
 // application returns the one the request acts for: the parameter "application", by default the broker itself.
@@ -64,9 +75,6 @@ func (a *API) application(r *http.Request) (*broker.Application, error) {
 
 // caller authenticates the request to the application it acts for. An unsafe method with a cookie passes the guard.
 func (a *API) caller(r *http.Request, app *broker.Application) (identity.Principal, error) {
-	if err := wire.RefuseInURL(r); err != nil {
-		return identity.Principal{}, err
-	}
 	c, err := wire.HeaderCredential(r)
 	if errors.Is(err, wire.ErrNoCredential) {
 		c, err = wire.CookieCredential(r, app)
@@ -105,18 +113,18 @@ func held(r *http.Request) string {
 	return ""
 }
 
-// maxBody bounds a request body in bytes.
-const maxBody = 64 << 10
-
 // fields reads a JSON object strictly: unknown names, doubled names, wrong types and trailing bytes are refused
 // (ADM-05). known maps the wire's names to ours.
 func fields(r *http.Request, known map[string]string, into map[string]any) error {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return wire.MediaType()
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
-	if err != nil {
+	raw, err := io.ReadAll(r.Body)
+	if wire.TooLarge(err) {
 		return err
+	}
+	if err != nil || !utf8.Valid(raw) { // broken off, or bytes that the decoder would quietly replace
+		return invalid("body_invalid", "body cannot be read")
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()

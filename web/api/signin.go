@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 
@@ -13,9 +14,6 @@ import (
 // login takes a name and a password to one door and answers with a token for the application named. It sets no cookie,
 // so a forged request gains nothing.
 func (a *API) login(w http.ResponseWriter, r *http.Request) error {
-	if err := wire.RefuseInURL(r); err != nil {
-		return err
-	}
 	f := map[string]any{}
 	known := map[string]string{}
 	for ours, called := range a.profile.Request {
@@ -48,6 +46,9 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request, application, provid
 	}
 	at := broker.Attempt{Application: app, Kind: sessions.API}
 	out, err := a.house.Broker.SignInWithPassword(r.Context(), v, at, provider, username, password)
+	if errors.Is(err, identity.ErrBadCredentials) {
+		return identity.WithCode("bad_credentials", err) // whatever a door calls it: one code for all of them (LOC-03)
+	}
 	if err != nil {
 		return err
 	}

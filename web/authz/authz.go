@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"sallyport/broker"
@@ -33,7 +34,7 @@ const (
 	headerName   = "X-Auth-Name"
 	headerEmail  = "X-Auth-Email"
 	headerRoles  = "X-Auth-Roles"
-	headerToken  = "X-Auth-Token"  //nolint:gosec // a header's name
+	headerToken  = "X-Auth-Token"
 	headerCookie = "X-Auth-Cookie" // the request's cookies without ours (FWD-04)
 )
 
@@ -72,14 +73,45 @@ func asked(r *http.Request, s Spelling) (*broker.Application, error) {
 		return nil, denied("original_url_missing", "exactly one header with the original address is needed")
 	}
 	u, err := url.Parse(values[0])
-	if err != nil || u.Host == "" || u.User != nil {
+	if err != nil || !wholeAddress(u, values[0]) {
 		return nil, denied("original_url_invalid", "original address cannot be read")
 	}
 	app := f.ApplicationAt(u.Host, u.Path)
 	if app == nil {
 		return nil, denied("unknown_host", "no application at the original address")
 	}
+	if twoReadings(u) && shared(f, app) {
+		return nil, denied("original_url_invalid", "path may lead to another application of the host")
+	}
 	return app, nil
+}
+
+// wholeAddress reports whether raw is scheme, host and path, with nothing between them that we read as the end of the
+// host and the proxy as a part of it: a Host header such as "open.example#.closed.example" must not choose for us.
+func wholeAddress(u *url.URL, raw string) bool {
+	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.Opaque == "" &&
+		strings.HasPrefix(raw, u.Scheme+"://"+u.Host+"/")
+}
+
+// twoReadings reports whether a proxy that cleans or decodes paths may understand another path than we do.
+func twoReadings(u *url.URL) bool {
+	raw := strings.ToLower(u.EscapedPath())
+	if strings.Contains(raw, "//") || strings.ContainsAny(u.Path, "\\;") || strings.Contains(raw, "%2f") {
+		return true
+	}
+	for segment := range strings.SplitSeq(u.Path, "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// shared reports whether the path, and not the host alone, chose the application.
+func shared(f *wire.Facts, app *broker.Application) bool {
+	return app.URL.Path != "/" || slices.ContainsFunc(f.Applications(), func(other *broker.Application) bool {
+		return other.ID != app.ID && other.URL != nil && strings.EqualFold(other.URL.Host, app.URL.Host)
+	})
 }
 
 func decide(r *http.Request, h *wire.House, app *broker.Application) (identity.Principal, error) {
@@ -139,6 +171,11 @@ func headerText(s string) string {
 	return s
 }
 
+// isOurs finds our cookies however they are spelt: some readers ignore case, some take a comma for the end of a cookie.
+func isOurs(pair string) bool {
+	return strings.Contains(strings.ToLower(pair), strings.ToLower(wire.BrokerCookie))
+}
+
 // withoutOurs returns the request's cookies as they were sent, less ours.
 func withoutOurs(r *http.Request) string {
 	lines := r.Header["Cookie"]
@@ -148,7 +185,7 @@ func withoutOurs(r *http.Request) string {
 	var kept []string
 	for pair := range strings.SplitSeq(strings.Join(lines, "; "), ";") {
 		pair = strings.TrimSpace(pair)
-		if pair != "" && !strings.HasPrefix(pair, wire.BrokerCookie) {
+		if pair != "" && !isOurs(pair) {
 			kept = append(kept, pair)
 		}
 	}

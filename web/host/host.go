@@ -23,7 +23,7 @@ func New(h *wire.House) *Host { return &Host{h} }
 func (s *Host) Routes() map[string]wire.Handler {
 	return map[string]wire.Handler{
 		"/.sallyport/login":        s.login,
-		"GET /.sallyport/callback": s.callback,
+		"GET /.sallyport/callback": wire.OnlyGet(s.callback),
 		"GET /.sallyport/logout":   s.logout,
 	}
 }
@@ -68,10 +68,16 @@ func applicationFor(f *wire.Facts, raw string) *broker.Application {
 	return f.ApplicationAt(f.Host, "/")
 }
 
+// longestReturn is how long a destination may be to fit into a flow's cookie, sealed and encoded as it is.
+const longestReturn = 1536
+
 // begin keeps verifier and destination in a sealed cookie on this host and goes to the broker's.
 func (s *Host) begin(w http.ResponseWriter, r *http.Request, app *broker.Application, to broker.ReturnURL) error {
 	flow := s.house.Flows.New(r)
 	flow.Application, flow.To, flow.Verifier = app.ID, to.String(), broker.NewSecret()
+	if len(flow.To) > longestReturn {
+		flow.To = app.URL.String() // a cookie holds 4 KiB: better the front page than no sign-in at all
+	}
 	if err := s.house.Flows.Save(w, r, flow); err != nil {
 		return err
 	}
@@ -130,6 +136,6 @@ func (s *Host) issuer(r *http.Request, path string, q url.Values) string {
 
 func redirect(w http.ResponseWriter, r *http.Request, to string) error {
 	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	http.Redirect(w, r, to, http.StatusSeeOther) //nolint:gosec // a ReturnURL, or the issuer: both from configuration
 	return nil
 }

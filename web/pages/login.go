@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"sallyport/broker"
 	"sallyport/broker/sessions"
@@ -15,7 +17,7 @@ import (
 )
 
 // providerCookie remembers which provider was used last, to put it first. It holds the id and nothing else.
-const providerCookie = "__Host-sallyport-provider"
+const providerCookie = wire.BrokerCookie + "_provider"
 
 // login asks who somebody is, or sends them on where that is known already.
 func (p *Pages) login(w http.ResponseWriter, r *http.Request) error {
@@ -24,25 +26,24 @@ func (p *Pages) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if fresh {
+	door, known := hintedDoor(r)
+	if known && !door.Redirects {
+		flow.Provider = door.ID
+	}
+	flow.Choose = flow.Choose || q.Has("choose") || q.Has("local")
+	if fresh || known {
 		if err := p.house.Flows.Save(w, r, flow); err != nil {
 			return err
 		}
-		if _, err := p.visitor(r); err == nil && !q.Has("choose") {
-			return seeOther(w, r, at(pathNext, flow.ID))
-		}
 	}
-	door, known := hintedDoor(r)
+	// Another tab may have signed in since this flow began: each tab goes on to its own destination.
+	if _, err := p.visitor(r); err == nil && !flow.Choose {
+		return seeOther(w, r, at(pathNext, flow.ID))
+	}
 	if known && door.Redirects {
 		return seeOther(w, r, at(pathContinue+url.PathEscape(door.ID), flow.ID))
 	}
-	if known {
-		flow.Provider = door.ID
-		if err := p.house.Flows.Save(w, r, flow); err != nil {
-			return err
-		}
-	}
-	if only := onlyProvider(r); only != "" && !q.Has("choose") && fresh {
+	if only := onlyProvider(r); only != "" && !flow.Choose && fresh {
 		return seeOther(w, r, at(pathContinue+url.PathEscape(only), flow.ID))
 	}
 	return p.renderLogin(w, r, http.StatusOK, flow, flow.Username)
@@ -76,11 +77,17 @@ func (p *Pages) flowOf(r *http.Request) (flow wire.Flow, fresh bool, err error) 
 	return flow, true, nil
 }
 
+// cut leaves out a hint that could not be a name.
 func cut(s string) string {
-	if len(s) > 256 {
+	if !nameLike(s) {
 		return ""
 	}
 	return s
+}
+
+// nameLike bounds what a flow remembers of a name: text of one line. What a name is, is its door's matter.
+func nameLike(s string) bool {
+	return len(s) <= 256 && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // hintedDoor is the door asked for in the address: by id, or the local one whatever the rules for names say
@@ -154,16 +161,17 @@ func buttons(r *http.Request, flow string) []templates.ProviderLink {
 
 // loginPost takes the name: its spelling alone says which door it belongs to, never whether anybody has it.
 func (p *Pages) loginPost(w http.ResponseWriter, r *http.Request) error {
-	flow, err := p.postedFlow(w, r)
+	flow, err := p.postedFlow(r)
 	if err != nil {
-		return err
+		return p.lost(w, r, err)
 	}
 	username, err := wire.FormField(r, templates.FieldUsername)
 	if err != nil {
 		return err
 	}
 	username = strings.TrimSpace(username)
-	if username == "" || len(username) > 256 {
+	if username == "" || !nameLike(username) {
+		wire.SetErrorHeaders(w.Header(), http.StatusUnprocessableEntity, "username_invalid", wire.Of(r).TraceID)
 		return p.renderLogin(w, r, http.StatusUnprocessableEntity, flow, "",
 			templates.Problem{Code: "username_invalid", Field: templates.FieldUsername})
 	}
@@ -182,15 +190,26 @@ func (p *Pages) loginPost(w http.ResponseWriter, r *http.Request) error {
 }
 
 // postedFlow reads the flow a form belongs to and guards the post.
-func (p *Pages) postedFlow(w http.ResponseWriter, r *http.Request) (wire.Flow, error) {
+func (p *Pages) postedFlow(r *http.Request) (wire.Flow, error) {
 	id, err := wire.FormField(r, templates.FieldFlow)
 	if err != nil {
 		return wire.Flow{}, err
 	}
-	if err := p.form(w, r, id); err != nil {
+	if err := p.form(r, id); err != nil {
 		return wire.Flow{}, err
 	}
 	return p.house.Flows.Load(r, id)
+}
+
+// lost answers a form whose flow is over: who is signed in by now (Back, then the button again) has arrived.
+func (p *Pages) lost(w http.ResponseWriter, r *http.Request, err error) error {
+	if identity.CodeOf(err) != "flow_unknown" {
+		return err
+	}
+	if _, out := p.visitor(r); out != nil {
+		return err
+	}
+	return seeOther(w, r, pathSignedIn)
 }
 
 // password asks for the password of the name typed before. It shows for every name alike.
@@ -218,9 +237,9 @@ func (p *Pages) renderPassword(
 
 // passwordPost checks the password at the name's one door.
 func (p *Pages) passwordPost(w http.ResponseWriter, r *http.Request) error {
-	flow, err := p.postedFlow(w, r)
+	flow, err := p.postedFlow(r)
 	if err != nil {
-		return err
+		return p.lost(w, r, err)
 	}
 	password, err := wire.FormField(r, templates.FieldPassword)
 	if err != nil {
@@ -247,8 +266,14 @@ func (p *Pages) attempt(r *http.Request, flow string) broker.Attempt {
 
 // passwordRefused shows the form again where trying again is of use: one sentence for every credential failure.
 func (p *Pages) passwordRefused(w http.ResponseWriter, r *http.Request, flow wire.Flow, err error) error {
-	if identity.CodeOf(err) == "flow_finished" { // the button was pressed twice
-		return seeOther(w, r, at(pathNext, flow.ID))
+	if identity.CodeOf(err) == "flow_finished" {
+		// The button was pressed twice, or the first answer never arrived. The flow is used up, its destination is not:
+		// the browser goes on if it is signed in by then, and may try again if it is not.
+		again, err := p.house.Flows.Again(w, r, flow)
+		if err != nil {
+			return err
+		}
+		return seeOther(w, r, at(pathNext, again.ID))
 	}
 	if errors.Is(err, identity.ErrDenied) {
 		return p.refusedPerson(w, r, flow, err)
@@ -259,7 +284,8 @@ func (p *Pages) passwordRefused(w http.ResponseWriter, r *http.Request, flow wir
 	status, code := wire.Status(err)
 	problem := templates.Problem{Code: code}
 	if errors.Is(err, identity.ErrBadCredentials) {
-		problem.Code, problem.Field = "bad_credentials", templates.FieldPassword
+		code = "bad_credentials" // whatever the door calls it (LOC-03)
+		problem.Code, problem.Field = code, templates.FieldPassword
 	}
 	if door, err := wire.Of(r).DoorFor(flow.Provider, flow.Username); err == nil {
 		problem.Provider = door.Title

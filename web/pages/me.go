@@ -177,15 +177,15 @@ func createForm(r *http.Request, who identity.Principal) *templates.CreateKey {
 }
 
 // owner guards a post of the page and says whose it is.
-func (p *Pages) owner(w http.ResponseWriter, r *http.Request) (identity.Principal, error) {
-	if err := p.form(w, r, ""); err != nil {
+func (p *Pages) owner(r *http.Request) (identity.Principal, error) {
+	if err := p.form(r, ""); err != nil {
 		return identity.Principal{}, err
 	}
 	return p.visitor(r)
 }
 
 func (p *Pages) endSession(w http.ResponseWriter, r *http.Request) error {
-	who, err := p.owner(w, r)
+	who, err := p.owner(r)
 	if err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (p *Pages) endSession(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Pages) endSessions(w http.ResponseWriter, r *http.Request) error {
-	who, err := p.owner(w, r)
+	who, err := p.owner(r)
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (p *Pages) endSessions(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (p *Pages) revokeKey(w http.ResponseWriter, r *http.Request) error {
-	who, err := p.owner(w, r)
+	who, err := p.owner(r)
 	if err != nil {
 		return err
 	}
@@ -227,7 +227,7 @@ func (p *Pages) revokeKey(w http.ResponseWriter, r *http.Request) error {
 
 // createKey makes a key and shows it on the answer to this very post, the only time it can be seen.
 func (p *Pages) createKey(w http.ResponseWriter, r *http.Request) error {
-	who, err := p.owner(w, r)
+	who, err := p.owner(r)
 	if err != nil {
 		return err
 	}
@@ -245,7 +245,7 @@ func (p *Pages) createKey(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	days, err := strconv.Atoi(in[2])
-	if err != nil || days < 0 || days > 36500 {
+	if err != nil || days < 1 || days > 36500 {
 		days = -1 // refused below with the field's own sentence
 	}
 	key, whole, err := p.house.Broker.CreateKey(r.Context(), wire.Of(r).Visit, who, broker.NewKey{

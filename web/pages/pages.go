@@ -27,8 +27,8 @@ func (p *Pages) Routes() map[string]wire.Handler {
 		"GET " + templates.PathPassword:      p.password,
 		"POST " + templates.PathPassword:     p.passwordPost,
 		"GET " + pathContinue + "{provider}": p.toProvider,
-		"GET " + pathNext:                    p.next,
-		"GET /callback/{provider}":           p.callback,
+		"GET " + pathNext:                    wire.OnlyGet(p.next),
+		"GET /callback/{provider}":           wire.OnlyGet(p.callback),
 		"GET " + pathDenied:                  p.deniedPage,
 		"GET " + templates.PathSignOut:       p.signOut,
 		"POST " + templates.PathSignOut:      p.signOutPost,
@@ -76,7 +76,7 @@ func held(r *http.Request, flow string) string {
 }
 
 // form reads a posted form and passes it through the guard, bound to the flow or, where flow is "", to the cookie.
-func (p *Pages) form(w http.ResponseWriter, r *http.Request, flow string) error {
+func (p *Pages) form(r *http.Request, flow string) error {
 	token, err := wire.FormField(r, templates.FieldCSRF)
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ func isOut(err error) bool {
 
 // signOutPost ends the sign-in and all that hangs on it.
 func (p *Pages) signOutPost(w http.ResponseWriter, r *http.Request) error {
-	if err := p.form(w, r, ""); err != nil {
+	if err := p.form(r, ""); err != nil {
 		return err
 	}
 	application, err := wire.FormField(r, templates.FieldReturn)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 	"sallyport/identity"
 )
 
-// BrokerCookie is the name of the broker's own cookie. An application's cookie is called after it, see CookieName.
+// BrokerCookie is the name of the broker's own cookie. An application's cookie is called after it, see CookieName; all
+// our cookies begin with it, and after "_" come those that no application's id can lead to.
 const BrokerCookie = "__Host-sallyport"
 
 // CookieName returns the name of an application's cookie on its own host; the broker's own for broker.Self.
@@ -68,10 +70,11 @@ func CookieCredential(r *http.Request, app *broker.Application) (broker.Credenti
 func HeaderCredential(r *http.Request) (broker.Credential, error) {
 	var found []broker.Credential
 	for _, v := range r.Header["Authorization"] {
-		if len(v) < 7 || !strings.EqualFold(v[:7], "Bearer ") {
+		scheme, value, _ := strings.Cut(v, " ")
+		if !strings.EqualFold(scheme, "Bearer") {
 			continue
 		}
-		value := strings.TrimSpace(v[7:])
+		value = strings.TrimSpace(value) // an empty one is a credential too, a bad one: it must not let a cookie count
 		carrier := broker.Bearer
 		if broker.IsKey(value) {
 			carrier = broker.APIKey
@@ -100,7 +103,11 @@ func RefuseInURL(r *http.Request) error {
 	if r.URL.RawQuery == "" {
 		return nil
 	}
-	for name, values := range r.URL.Query() {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil { // what we cannot read, a log further on may hold all the same
+		return identity.WithCode("bad_request", fmt.Errorf("query: %w", identity.ErrInvalid))
+	}
+	for name, values := range query {
 		switch strings.ToLower(name) {
 		case "access_token", "api_key", "apikey", "api-key", "x-api-key", "token", "password":
 			return inURL()

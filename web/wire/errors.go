@@ -52,7 +52,7 @@ var (
 // NotFound says that there is no such page.
 func NotFound() error { return identity.WithCode("not_found", identity.ErrNotFound) }
 
-// MethodNotAllowed, UnknownHost and MediaType are errors that only HTTP knows.
+// MethodNotAllowed is, like UnknownHost and MediaType, an error that only HTTP knows.
 func MethodNotAllowed() error { return errMethod }
 
 // UnknownHost see MethodNotAllowed.
@@ -60,6 +60,17 @@ func UnknownHost() error { return errHost }
 
 // MediaType see MethodNotAllowed.
 func MediaType() error { return errMediaType }
+
+// OnlyGet keeps HEAD away from a GET that uses something up: a link checker must not spend somebody's sign-in.
+func OnlyGet(next Handler) Handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != http.MethodGet {
+			w.Header().Set("Allow", http.MethodGet)
+			return MethodNotAllowed()
+		}
+		return next(w, r)
+	}
+}
 
 // Status returns how an error is answered: the status and the public code.
 func Status(err error) (int, string) {
@@ -70,9 +81,14 @@ func Status(err error) (int, string) {
 	return a.status, a.code
 }
 
-func answerOf(err error) answer {
+// TooLarge reports whether reading a body stopped at its bound.
+func TooLarge(err error) bool {
 	var large *http.MaxBytesError
-	if errors.As(err, &large) {
+	return errors.As(err, &large)
+}
+
+func answerOf(err error) answer {
+	if TooLarge(err) {
 		err = errTooLarge
 	}
 	for _, a := range answers() {
@@ -123,7 +139,8 @@ func (h *House) serve(surface string, fn Handler, tell func(http.ResponseWriter,
 		}
 		h.logRefusal(r, surface, err)
 		if sw.status != 0 {
-			return // the answer is under way; nothing honest can be added to it
+			// The answer is under way and is not whole: the client must see it break off, not take it for a success.
+			panic(http.ErrAbortHandler)
 		}
 		tell(sw, r, err)
 	})
@@ -148,14 +165,17 @@ func (h *House) logRefusal(r *http.Request, surface string, err error) {
 		"status", a.status, "code", code, "request_id", Of(r).TraceID, "address", Of(r).Address, "err", err)
 }
 
-// SetErrorHeaders sets what every answer that is not a success carries: x-error and x-error-id, and for 503 when to
-// come back.
+// SetErrorHeaders sets what every answer that is not a success carries: x-error and x-error-id, for 503 when to come
+// back, and for 401 what would be accepted (RFC 9110 section 15.5.2).
 func SetErrorHeaders(h http.Header, status int, code, traceID string) {
 	h.Set("X-Error", code)
 	h.Set("X-Error-Id", traceID)
 	h.Set("Cache-Control", "no-store")
-	if status == http.StatusServiceUnavailable {
+	switch status {
+	case http.StatusServiceUnavailable:
 		h.Set("Retry-After", "5")
+	case http.StatusUnauthorized:
+		h.Set("WWW-Authenticate", `Bearer realm="sallyport"`)
 	}
 }
 
@@ -164,9 +184,6 @@ func (h *House) WriteProblem(w http.ResponseWriter, r *http.Request, err error) 
 	status, code := Status(err)
 	trace := Of(r).TraceID
 	SetErrorHeaders(w.Header(), status, code, trace)
-	if status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="sallyport"`)
-	}
 	title, detail := h.Pages.ProblemText(h.Lang(r), templates.Problem{Code: code})
 	body, _ := json.Marshal(Problem{ // strings and a number: this cannot fail
 		Type: "urn:sallyport:problem:" + code, Title: title, Status: status, Code: code, Detail: detail, TraceID: trace,

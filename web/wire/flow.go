@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	flowPrefix = "__Host-sallyport-flow-"
+	flowPrefix = "__Host-sallyport_flow_"
 	// flowLife is how long a sign-in may take (OID-01).
 	flowLife = 10 * time.Minute
 	// flowsKept bounds the sign-ins under way in one browser; the oldest makes room.
@@ -48,6 +48,8 @@ type Flow struct {
 	Username string `json:"username,omitempty"`
 	// Pending is the provider's own memory (nonce, PKCE verifier).
 	Pending []byte `json:"pending,omitempty"`
+	// Choose: the form is wanted although somebody is signed in.
+	Choose bool `json:"choose,omitempty"`
 	// Parent is the flow whose page led here, to go back to.
 	Parent string `json:"parent,omitempty"`
 }
@@ -89,12 +91,28 @@ func (f *Flows) Save(w http.ResponseWriter, r *http.Request, flow Flow) error {
 	s := gorilla.NewSession(f.store, flowPrefix+flow.ID)
 	options := *f.store.Options
 	s.Options = &options
-	raw, err := json.Marshal(flow)
+	raw, err := encode(flow)
 	if err != nil {
 		return err
 	}
-	s.Values[flowValue] = string(raw)
+	s.Values[flowValue] = raw
 	return f.store.Save(r, w, s)
+}
+
+// encode spells a flow without escapes for HTML, which would only use up the cookie's room.
+func encode(flow Flow) (string, error) {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(flow)
+	return b.String(), err
+}
+
+// Again starts a flow to the same destination in place of one that is over.
+func (f *Flows) Again(w http.ResponseWriter, r *http.Request, over Flow) (Flow, error) {
+	fresh := f.New(r)
+	over.ID, over.BegunAt, over.Pending, over.Parent = fresh.ID, fresh.BegunAt, nil, ""
+	return over, f.Save(w, r, over)
 }
 
 // Load opens the flow's cookie: identity.ErrExpired coded flow_unknown when there is none that counts here.

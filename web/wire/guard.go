@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"sallyport/identity"
 )
@@ -29,6 +30,9 @@ func (g *Guard) Token(held string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
+// ownOrigin is the issuer's: forms and cookies of ours live there only.
+func ownOrigin(r *http.Request) string { return Of(r).Issuer.Scheme + "://" + Of(r).Issuer.Host }
+
 // Check passes safe methods and same-origin requests; the rest needs the token for what the browser holds.
 // identity.ErrDenied coded csrf otherwise.
 func (g *Guard) Check(r *http.Request, held, token string) error {
@@ -38,7 +42,12 @@ func (g *Guard) Check(r *http.Request, held, token string) error {
 	if err := g.origin.Check(r); err != nil {
 		return identity.WithCode("csrf", fmt.Errorf("cross-origin request: %w", identity.ErrDenied))
 	}
-	if r.Header.Get("Sec-Fetch-Site") != "" || r.Header.Get("Origin") != "" {
+	origins := r.Header.Values("Origin")
+	if len(origins) > 0 && (len(origins) > 1 || !strings.EqualFold(origins[0], ownOrigin(r))) {
+		// The standard library compares hosts; a page of ours that somebody served over plain http has another scheme.
+		return identity.WithCode("csrf", fmt.Errorf("origin is not ours: %w", identity.ErrDenied))
+	}
+	if r.Header.Get("Sec-Fetch-Site") != "" || len(origins) > 0 {
 		return nil
 	}
 	if held != "" && hmac.Equal([]byte(token), []byte(g.Token(held))) {

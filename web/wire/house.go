@@ -55,7 +55,7 @@ func (h *House) Enter(r *http.Request) *http.Request {
 	peer := address(r.RemoteAddr)
 	f := &Facts{
 		Visit: broker.Visit{
-			Snapshot: h.Broker.Current(), Address: peer.String(), UserAgent: r.UserAgent(), TraceID: traceID(),
+			Snapshot: h.Broker.Current(), Address: peer.String(), UserAgent: agent(r), TraceID: traceID(),
 		},
 		FromProxy: h.trusted(peer), Host: strings.ToLower(r.Host),
 	}
@@ -63,6 +63,13 @@ func (h *House) Enter(r *http.Request) *http.Request {
 		f.Address = h.client(peer, r.Header.Values("X-Forwarded-For")).String()
 	}
 	return r.WithContext(context.WithValue(r.Context(), factsKey{}, f))
+}
+
+// agent is the User-Agent as text: cut, and without bytes that no store would take.
+func agent(r *http.Request) string {
+	const longest = 512
+	sent := r.UserAgent()
+	return strings.ToValidUTF8(sent[:min(len(sent), longest)], "")
 }
 
 func traceID() string {
@@ -94,7 +101,7 @@ func (h *House) client(peer netip.Addr, forwarded []string) netip.Addr {
 	hops := strings.Split(strings.Join(forwarded, ","), ",")
 	for i := len(hops) - 1; i >= 0 && h.trusted(peer); i-- {
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
+		if err != nil || hop.Zone() != "" { // a zone is free text, and means nothing on another machine
 			return peer
 		}
 		peer = hop.Unmap()

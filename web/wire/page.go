@@ -2,15 +2,17 @@ package wire
 
 import (
 	"bytes"
+	"mime"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"sallyport/identity"
 	"sallyport/web/templates"
 )
 
 // languageCookie remembers the chosen language; it is no secret and says nothing about a person.
-const languageCookie = "__Host-sallyport-lang"
+const languageCookie = "__Host-sallyport_lang"
 
 // Lang chooses the language of an answer: ui_locales, the cookie, Accept-Language, the default.
 func (h *House) Lang(r *http.Request) string {
@@ -67,8 +69,10 @@ func (h *House) Render(w http.ResponseWriter, r *http.Request, status int, page 
 func (h *House) WriteErrorPage(w http.ResponseWriter, r *http.Request, cause error, back string) {
 	status, code := Status(cause)
 	SetErrorHeaders(w.Header(), status, code, Of(r).TraceID)
+	chrome := h.Chrome(r)
+	chrome.Languages = nil // the address may hold a code or a state: no link repeats it
 	view := templates.Error{
-		Chrome: h.Chrome(r), Problem: templates.Problem{Code: code}, BackURL: back,
+		Chrome: chrome, Problem: templates.Problem{Code: code}, BackURL: back,
 		Trace: templates.Trace{Code: code, At: h.Now(), ID: Of(r).TraceID},
 	}
 	if p, err := Of(r).Providers.Get(r.PathValue("provider")); err == nil {
@@ -103,8 +107,14 @@ func wantsPage(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
+// formType is what the forms of our pages send.
+const formType = "application/x-www-form-urlencoded"
+
 // FormField reads a form field that must stand there once at most (one reading): identity.ErrInvalid otherwise.
 func FormField(r *http.Request, name string) (string, error) {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != formType {
+		return "", MediaType() // read as a form, anything else would be an empty one
+	}
 	if err := r.ParseForm(); err != nil {
 		return "", invalidForm(err)
 	}
@@ -112,6 +122,9 @@ func FormField(r *http.Request, name string) (string, error) {
 	case 0:
 		return "", nil
 	case 1:
+		if !utf8.ValidString(v[0]) { // bytes that two readers would take for different texts
+			return "", identity.WithCode("bad_request", identity.ErrInvalid)
+		}
 		return v[0], nil
 	default:
 		return "", identity.WithCode("bad_request", identity.ErrInvalid)
@@ -120,7 +133,7 @@ func FormField(r *http.Request, name string) (string, error) {
 
 // invalidForm keeps the one cause that has an answer of its own.
 func invalidForm(err error) error {
-	if status, _ := Status(err); status == http.StatusRequestEntityTooLarge {
+	if TooLarge(err) {
 		return err
 	}
 	return identity.WithCode("bad_request", identity.ErrInvalid)

@@ -1,0 +1,82 @@
+package web_test
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/audit"
+	"sallyport/web/operations"
+)
+
+func TestOperationsTellWhetherTheHouseIsReady(t *testing.T) {
+	h := newHouse(t)
+	stopping := false
+	m := operations.NewMetrics()
+	m.Gauge("sallyport_test", "A gauge.", func() float64 { return 42 })
+	handler := m.Handler(h.broker, func() bool { return stopping }, slog.New(slog.NewTextHandler(h.log, nil)))
+	get := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		return w
+	}
+	expect := func(what, path string, status int) {
+		t.Helper()
+		if w := get(path); w.Code != status || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %s answers %d %s", what, path, w.Code, w.Body)
+		}
+	}
+	expect("at work", "/healthz/live", 200)
+	expect("at work", "/healthz/ready", 200)
+
+	h.store.broken.Store(true)
+	expect("store away", "/healthz/live", 200)
+	expect("store away", "/healthz/ready", 503)
+	if w := get("/healthz/ready"); strings.Contains(w.Body.String(), "secret") {
+		t.Errorf("the cause leaves: %s", w.Body)
+	}
+	if !strings.Contains(h.log.String(), "not ready") || !strings.Contains(h.log.String(), "disk on fire") {
+		t.Error("the log does not say why")
+	}
+	h.store.broken.Store(false)
+	expect("store back", "/healthz/ready", 200)
+
+	h.clock.advance(6 * time.Second)
+	expect("deaf for six seconds", "/healthz/ready", 503)
+	h.poll()
+	expect("heard again", "/healthz/ready", 200)
+
+	stopping = true
+	expect("stopping", "/healthz/ready", 503)
+	expect("stopping", "/healthz/live", 200)
+}
+
+func TestMetricsCountWithoutNames(t *testing.T) {
+	h := newHouse(t)
+	m := operations.NewMetrics()
+	m.Event(audit.Event{
+		Type: audit.SignInRefused, Outcome: audit.Refusal, Code: "bad_credentials", Provider: "local", Username: "lena-the-person",
+		Address: "198.51.100.7", AccountID: "the-account", TraceID: "the-trace",
+	})
+	m.Answer("pages", 401)
+	w := httptest.NewRecorder()
+	m.Handler(h.broker, func() bool { return false }, slog.New(slog.DiscardHandler)).
+		ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	text := w.Body.String()
+	for _, want := range []string{
+		`sallyport_events_total{code="bad_credentials",outcome="refusal",provider="local",type="sign_in.refused"} 1`,
+		`sallyport_http_answers_total{status="401",surface="pages"} 1`, "go_goroutines",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("metrics lack %s", want)
+		}
+	}
+	for _, secret := range []string{"lena-the-person", "198.51.100.7", "the-account", "the-trace"} {
+		if strings.Contains(text, secret) {
+			t.Errorf("metrics hold %s", secret)
+		}
+	}
+}
