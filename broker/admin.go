@@ -112,6 +112,10 @@ func localSnapshot(p people.LocalPerson) identity.Identity {
 
 func (b *Broker) grant(ctx context.Context, tx Tx, v Visit, actor string, account people.Account) error {
 	now := b.now()
+	// Whoever can administer makes the next one; a link printed earlier must not (LOC-09).
+	if err := tx.SpendCodes(ctx, sessions.Setup, now); err != nil {
+		return err
+	}
 	err := tx.CreateGrant(ctx, people.ManualGrant{AccountID: account.ID, Permission: Administer, GrantedBy: actor, GrantedAt: now})
 	if err != nil {
 		return err
@@ -175,7 +179,7 @@ func (b *Broker) SetDisabled(ctx context.Context, v Visit, actor, username strin
 	if err != nil {
 		return err
 	}
-	return b.store.Update(ctx, func(tx Tx) error {
+	err = b.store.Update(ctx, func(tx Tx) error {
 		account, err := tx.Account(ctx, p.ID)
 		if err != nil || account.Disabled == disabled {
 			return err
@@ -197,6 +201,12 @@ func (b *Broker) SetDisabled(ctx context.Context, v Visit, actor, username strin
 		e.Actor, e.AccountID, e.Username = actor, account.ID, account.Username
 		return tx.Append(ctx, e)
 	})
+	if errors.Is(err, identity.ErrConflict) {
+		e := v.event(audit.AccountDisabled, b.now())
+		e.Actor, e.AccountID, e.Username = actor, p.ID, p.Username
+		b.refused(ctx, e, err)
+	}
+	return err
 }
 
 func lastAdministrator(ctx context.Context, tx Tx, accountID string, disabled bool) error {
@@ -332,10 +342,24 @@ func (b *Broker) OpenSetup(ctx context.Context, v Visit) (string, error) {
 	return code, err
 }
 
+// setupOpen refuses before a password is hashed once somebody can administer: then no code is good any more.
+func (b *Broker) setupOpen(ctx context.Context) error {
+	return b.store.View(ctx, func(tx Tx) error {
+		holders, err := tx.GrantHolders(ctx, Administer)
+		if err == nil && len(holders) > 0 {
+			err = identity.WithCode("setup_code_invalid", fmt.Errorf("set-up is over: %w", identity.ErrExpired))
+		}
+		return err
+	})
+}
+
 // CompleteSetup makes the first administrator with the code of the printed link: identity.ErrExpired coded
 // setup_code_invalid when the code is not (or no longer) good; other mistakes leave it as it was.
 func (b *Broker) CompleteSetup(ctx context.Context, v Visit, code string, n NewPerson) (people.Account, error) {
 	n.Administrator = true
+	if err := b.setupOpen(ctx); err != nil {
+		return people.Account{}, err
+	}
 	add, err := b.prepare(ctx, v, "setup", n)
 	if err != nil {
 		return people.Account{}, err

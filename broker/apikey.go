@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"slices"
@@ -39,8 +40,7 @@ func formatKey(prefix, id, secret string) string {
 }
 
 func keySum(body string) string {
-	sum := crc32.ChecksumIEEE([]byte(body))
-	return keyText.EncodeToString([]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
+	return keyText.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(body))))
 }
 
 // IsKey reports whether a value has the shape of an API key rather than of a token.
@@ -81,6 +81,9 @@ func isKeyText(s string) bool {
 	return err == nil && keyText.EncodeToString(b) == s
 }
 
+// maxKeys bounds the living keys of one account.
+const maxKeys = 100
+
 // NewKey is what somebody asks for.
 type NewKey struct {
 	Name        string
@@ -110,6 +113,13 @@ func (b *Broker) CreateKey(ctx context.Context, v Visit, p identity.Principal, n
 		if !by.Live(b.now()) {
 			return fmt.Errorf("session %s: %w", by.ID, identity.ErrExpired)
 		}
+		have, err := tx.Keys(ctx, p.Subject)
+		if err != nil {
+			return err
+		}
+		if len(have) >= maxKeys {
+			return identity.WithCode("too_many_keys", fmt.Errorf("%d keys: %w", len(have), identity.ErrConflict))
+		}
 		k.Provider, k.Subject = by.Provider, by.Subject
 		if err := tx.CreateKey(ctx, k, secret); err != nil {
 			return err
@@ -125,6 +135,9 @@ func (b *Broker) CreateKey(ctx context.Context, v Visit, p identity.Principal, n
 func (b *Broker) newKey(v Visit, p identity.Principal, n NewKey) (sessions.Key, error) {
 	if p.SessionID == "" {
 		return sessions.Key{}, denied("key_cannot", "key %s cannot make keys", p.KeyID)
+	}
+	if p.Application != Self { // or one application could make itself keys to another
+		return sessions.Key{}, denied("wrong_application", "keys are made at the broker, not at %s", p.Application)
 	}
 	name := strings.TrimSpace(n.Name)
 	if name == "" || len(name) > 100 || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f }) {

@@ -21,7 +21,7 @@ type Application struct {
 	URL *url.URL
 	// Audience is the aud of its tokens.
 	Audience string
-	// Require lists roles of which one is enough; empty: everybody who may sign in.
+	// Require lists roles of which one is enough; empty: everybody who has any.
 	Require []string
 	// Algorithm of its tokens; with HS256, Secret is the key (at least 32 bytes).
 	Algorithm tokens.Algorithm
@@ -39,20 +39,32 @@ type Application struct {
 // Limits of a session: Idle since last seen, Lifetime since the start.
 type Limits struct{ Idle, Lifetime time.Duration }
 
-// Admits reports whether the principal's roles let it into the application.
+// Admits reports whether the principal's roles let it into the application. Who has none (an administrator whom a rule
+// denies, a key whose roles its owner lost) gets no further than the broker itself.
 func (a *Application) Admits(p identity.Principal) bool {
+	if len(p.Roles) == 0 && a.ID != Self {
+		return false
+	}
 	return len(a.Require) == 0 || slices.ContainsFunc(a.Require, func(r string) bool { return slices.Contains(p.Roles, r) })
 }
 
 // ReturnURL is an address on an application's own host, proven to be one; only ReturnURL makes it.
 type ReturnURL struct{ u *url.URL }
 
-// String returns the absolute address.
-func (r ReturnURL) String() string { return r.u.String() }
+// String returns the absolute address, or "" for an application without pages.
+func (r ReturnURL) String() string {
+	if r.u == nil {
+		return ""
+	}
+	return r.u.String()
+}
 
 // ReturnURL reads where to go after sign-in: a path of the application, or an absolute address that starts with its
 // URL. Everything else, and anything two readers could understand differently, becomes the application's front page.
 func (a *Application) ReturnURL(raw string) ReturnURL {
+	if a.URL == nil {
+		return ReturnURL{}
+	}
 	if path, ok := localPath(raw); ok {
 		if to := a.URL.ResolveReference(path); strings.HasPrefix(to.EscapedPath(), a.URL.EscapedPath()) {
 			return ReturnURL{to}

@@ -15,7 +15,7 @@ import (
 )
 
 // Carrier is how a credential travelled.
-type Carrier int
+type Carrier byte
 
 // The carriers of a Principal.
 const (
@@ -105,7 +105,8 @@ func (b *Broker) bind(ctx context.Context, c Credential, app *Application) (bind
 		}
 		return known, nil
 	}
-	// A signing key that is withdrawn empties the cache; what was proven with it must not come back in.
+	// A signing key that is withdrawn, or a new configuration, empties the cache; what was proven under the old one must
+	// not come back in.
 	begun := b.feed.begin()
 	var found binding
 	var err error
@@ -122,11 +123,12 @@ func (b *Broker) bind(ctx context.Context, c Credential, app *Application) (bind
 	if err != nil {
 		return binding{}, err
 	}
-	b.feed.unchanged("signing_keys", begun, func() { b.views.bindings.Set(key, found) })
+	b.feed.unchanged(allProofs, begun, func() { b.views.bindings.Set(key, found) })
 	return found, nil
 }
 
-// digestOf keys a proof by everything it used: carrier, value, and for tokens the audience and key it was held against.
+// digestOf keys a proof by everything it used: carrier, value, and for tokens the audience, the kind of key and the key
+// it was held against (FWD-05).
 func digestOf(c Credential, app *Application) digest {
 	buf := make([]byte, 0, 1024)
 	buf = append(buf, byte(c.Carrier))
@@ -134,6 +136,8 @@ func digestOf(c Credential, app *Application) digest {
 		buf = append(buf, app.ID...)
 		buf = append(buf, 0)
 		buf = append(buf, app.Audience...)
+		buf = append(buf, 0)
+		buf = append(buf, app.Algorithm...)
 		buf = append(buf, 0)
 		buf = append(buf, app.Secret...)
 	}
@@ -143,7 +147,11 @@ func digestOf(c Credential, app *Application) digest {
 }
 
 func (b *Broker) bindToken(ctx context.Context, raw string, app *Application) (binding, error) {
-	sign, err := b.signingKeys(ctx)
+	load := b.signingKeys
+	if !b.feed.fresh(b.now()) { // a key may have been withdrawn without our hearing of it
+		load = b.loadSigning
+	}
+	sign, err := load(ctx)
 	if err != nil {
 		return binding{}, err
 	}
@@ -202,6 +210,9 @@ func publicRefusal(err error) error {
 func (b *Broker) ForwardToken(ctx context.Context, snap *Snapshot, p identity.Principal, app *Application) (string, error) {
 	if p.KeyID != "" {
 		return "", nil
+	}
+	if p.Application != app.ID { // also where one is at hand
+		return "", denied("wrong_application", "token for %s from %s", app.ID, p.Application)
 	}
 	v, err := b.view(ctx, snap, p.SessionID, loadSession)
 	if err != nil {

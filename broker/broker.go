@@ -44,7 +44,7 @@ type Broker struct {
 
 // New returns a broker on a store. Load must be called with a first snapshot before anything else.
 func New(o Options) *Broker {
-	b := &Broker{log: o.Log, now: o.Now, node: o.Node, feed: newFeed(), views: newViews(), seen: newLastSeen()}
+	b := &Broker{log: o.Log, now: o.Now, node: o.Node, feed: newFeed(o.Now()), views: newViews(), seen: newLastSeen()}
 	if b.node == "" {
 		b.node = NewID()
 	}
@@ -53,20 +53,55 @@ func New(o Options) *Broker {
 }
 
 // Load makes the snapshot the one that new requests are served under, after making sure that its signing keys exist.
-// On an error the earlier snapshot stays. The earlier one is returned so that its providers can be closed.
-func (b *Broker) Load(ctx context.Context, s *Snapshot) (*Snapshot, error) {
+// The events are written before; if they cannot be, the snapshot does not take force (AUD-02). On an error the earlier
+// snapshot stays. The earlier one is returned so that its providers can be closed.
+func (b *Broker) Load(ctx context.Context, s *Snapshot, events ...audit.Event) (*Snapshot, error) {
+	if err := b.keepsAdministrators(ctx, s); err != nil {
+		return nil, err
+	}
 	if err := b.ensureSigningKeys(ctx, s); err != nil {
 		return nil, err
 	}
-	if err := b.loadSigning(ctx, s.Issuer.String()); err != nil {
+	if _, err := b.readSigning(ctx, s.Issuer.String()); err != nil {
+		return nil, err
+	}
+	if err := b.Record(ctx, events...); err != nil {
 		return nil, err
 	}
 	var before *Snapshot
-	b.feed.changed("snapshot", b.now(), func() { // no cache fill under the earlier snapshot can come between
+	b.feed.changed(allProofs, b.now(), func() { // no cache fill under the earlier snapshot can come between
 		before = b.current.Swap(s)
 		b.views.clear()
+		b.signing.Store(nil) // it may name another issuer
 	})
+	if _, err := b.signingKeys(ctx); err != nil { // it was there a moment ago; the next use asks again
+		b.log.WarnContext(ctx, "signing keys not read", "err", err)
+	}
 	return before, nil
+}
+
+// keepsAdministrators refuses a configuration without the provider through which the last administrator comes in
+// (ADM-04): identity.ErrConflict coded last_administrator.
+func (b *Broker) keepsAdministrators(ctx context.Context, s *Snapshot) error {
+	return b.store.View(ctx, func(tx Tx) error {
+		holders, err := tx.GrantHolders(ctx, Administer)
+		if err != nil || len(holders) == 0 {
+			return err
+		}
+		for _, id := range holders {
+			linked, err := tx.Identities(ctx, id)
+			if err != nil {
+				return err
+			}
+			for _, l := range linked {
+				if _, ok := s.DoorByID(l.Provider); ok {
+					return nil
+				}
+			}
+		}
+		return identity.WithCode("last_administrator", fmt.Errorf(
+			"no provider is left through which an administrator of this broker comes in: %w", identity.ErrConflict))
+	})
 }
 
 // Current returns the snapshot in force.
@@ -84,6 +119,9 @@ func (b *Broker) Generation(ctx context.Context, hash string) (int64, error) {
 
 // Record appends events that belong to no other change (configuration loaded, refused …).
 func (b *Broker) Record(ctx context.Context, events ...audit.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
 	return b.store.Update(ctx, func(tx Tx) error {
 		for _, e := range events {
 			e.At = b.now()

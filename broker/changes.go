@@ -76,8 +76,9 @@ func (t *observedTx) Append(ctx context.Context, e audit.Event) error {
 
 // feed is this process's view of the change log.
 type feed struct {
-	// heard is when the log was last read successfully, in milliseconds since 1970.
+	// heard is when the log was last read successfully, in milliseconds since 1970; 0: never. born is when we began.
 	heard atomic.Int64
+	born  time.Time
 
 	mu sync.Mutex
 	// count grows with each change applied here; recent says at which count a key changed last.
@@ -91,14 +92,28 @@ type recentChange struct {
 	at    time.Time
 }
 
-func newFeed() *feed {
-	return &feed{recent: map[string]recentChange{}, polled: map[int64]time.Time{}}
+func newFeed(now time.Time) *feed {
+	return &feed{born: now, recent: map[string]recentChange{}, polled: map[int64]time.Time{}}
 }
 
-// fresh reports whether cached answers may be used.
+// fresh reports whether cached answers may be used. A clock that was put back makes us as blind as one that ran on:
+// how old our view is cannot be told until the next poll (REL-06).
 func (f *feed) fresh(now time.Time) bool {
 	age := now.UnixMilli() - f.heard.Load()
-	return age <= blindAfter.Milliseconds()
+	return age <= blindAfter.Milliseconds() && age >= -blindAfter.Milliseconds()
+}
+
+// since is where the next poll begins: a little before the last one that succeeded, however long ago that was. A
+// process that was cut off, or stopped, for longer than the overlap would otherwise never hear what it missed.
+func (f *feed) since(now time.Time) time.Time {
+	last := f.born
+	if heard := f.heard.Load(); heard != 0 {
+		last = time.UnixMilli(heard)
+	}
+	if last.After(now) {
+		last = now
+	}
+	return last.Add(-pollOverlap)
 }
 
 // begin marks the start of a cache fill.
@@ -152,14 +167,20 @@ func (f *feed) news(all []Change, now time.Time) []Change {
 	return fresh
 }
 
+// allProofs is the key under which the feed knows what every proof of a credential rests on: the signing keys, and the
+// configuration that says for whom they sign.
+const allProofs = "signing_keys"
+
 // apply makes this process forget what a change concerns.
 func (b *Broker) apply(kind ChangeKind, key string) {
 	switch kind {
 	case ChangeSession, ChangeKey:
 		b.feed.changed(key, b.now(), func() { b.views.drop(key) })
 	case ChangeSigningKeys:
-		b.feed.changed("signing_keys", b.now(), b.views.clear)
-		b.signing.Store(nil) // read again at the next use
+		b.feed.changed(allProofs, b.now(), func() {
+			b.views.clear()
+			b.signing.Store(nil) // read again at the next use
+		})
 	}
 }
 
@@ -168,7 +189,7 @@ func (b *Broker) Poll(ctx context.Context) error {
 	now := b.now()
 	var all []Change
 	err := b.store.View(ctx, func(tx Tx) (err error) {
-		all, err = tx.Changes(ctx, now.Add(-pollOverlap))
+		all, err = tx.Changes(ctx, b.feed.since(now))
 		return err
 	})
 	if err != nil {

@@ -21,8 +21,7 @@ const handOverLife = 30 * time.Second
 // without the verifier of the challenge, which is in the sealed flow cookie on that host: so nobody can plant their own
 // sign-in in somebody else's browser. identity.ErrDenied coded no_role when the application does not admit them.
 func (b *Broker) HandOver(ctx context.Context, v Visit, p identity.Principal, app *Application, challenge string) (string, error) {
-	if !app.Admits(p) {
-		err := denied("no_role", "account %s at %s", p.Subject, app.ID)
+	if err := mayHandOver(p, app); err != nil {
 		e := v.event(audit.AccessRefused, b.now())
 		e.Actor, e.AccountID, e.Username, e.Application, e.SessionID = p.Subject, p.Subject, p.Username, app.ID, p.SessionID
 		b.refused(ctx, e, err)
@@ -36,6 +35,18 @@ func (b *Broker) HandOver(ctx context.Context, v Visit, p identity.Principal, ap
 		})
 	})
 	return code, err
+}
+
+// mayHandOver: only the broker's own sign-in is handed over. An application's session or an API key would make itself
+// the parent of a session at another application.
+func mayHandOver(p identity.Principal, app *Application) error {
+	if p.SessionID == "" || p.Application != Self {
+		return denied("wrong_application", "hand-over to %s from %s", app.ID, p.Application)
+	}
+	if !app.Admits(p) {
+		return denied("no_role", "account %s at %s", p.Subject, app.ID)
+	}
+	return nil
 }
 
 // Redeem turns a hand-over code into the application's own session. A code is spent by the attempt, right or wrong.
@@ -83,7 +94,9 @@ func Challenge(verifier string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// openChild makes an application session under the sign-in that the code hangs on. It never outlives its parent.
+// openChild makes an application session under the sign-in that the code hangs on. It never outlives its parent: it
+// ends no later, and is idle no longer. With a longer idle time of its own it would bring a sign-in back to life that
+// nobody had used in time, since a child's use is its parent's too.
 func (b *Broker) openChild(ctx context.Context, tx Tx, v Visit, app *Application, c sessions.Code) (Outcome, error) {
 	now := b.now()
 	parent, err := tx.Session(ctx, c.SessionID)
@@ -95,7 +108,7 @@ func (b *Broker) openChild(ctx context.Context, tx Tx, v Visit, app *Application
 	}
 	s := parent
 	s.ID, s.ParentID, s.Kind, s.Application = NewID(), parent.ID, sessions.App, app.ID
-	s.CreatedAt, s.LastSeenAt, s.IdleTimeout = now, now, app.Session.Idle
+	s.CreatedAt, s.LastSeenAt, s.IdleTimeout = now, now, shorter(app.Session.Idle, parent.IdleTimeout)
 	s.Address, s.UserAgent = v.Address, cut(v.UserAgent, 512)
 	if s.ExpiresAt = now.Add(app.Session.Lifetime); s.ExpiresAt.After(parent.ExpiresAt) {
 		s.ExpiresAt = parent.ExpiresAt
@@ -115,4 +128,12 @@ func (b *Broker) openChild(ctx context.Context, tx Tx, v Visit, app *Application
 	e.Actor, e.AccountID, e.Username, e.Provider = s.AccountID, s.AccountID, seen.principal.Username, s.Provider
 	e.Application, e.SessionID = app.ID, s.ID
 	return out, tx.Append(ctx, e)
+}
+
+// shorter returns the shorter of two limits, where zero is none.
+func shorter(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
 }

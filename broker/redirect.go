@@ -36,8 +36,12 @@ func (s *Snapshot) DoorByID(id string) (Door, bool) {
 	return doorOf(p), true
 }
 
-// DoorFor says which door a typed name belongs to, see Door rules in SignInWithPassword.
-func (s *Snapshot) DoorFor(explicit, username string) (Door, error) {
+// DoorFor says which door a typed name belongs to: the explicit one, else the rule for the name's domain, else the hint,
+// else the default. A hint comes from a link, and no link may choose who gets the password of a domain that has a rule.
+func (s *Snapshot) DoorFor(explicit, hint, username string) (Door, error) {
+	if explicit == "" && s.ruled(username) == "" {
+		explicit = hint
+	}
 	p, err := s.door(explicit, username)
 	if err != nil {
 		return Door{}, err
@@ -88,10 +92,11 @@ func (b *Broker) Leave(ctx context.Context, v Visit, d Departure) (providers.Cha
 // then the reply is verified by its provider, and the assertion goes the one way in.
 func (b *Broker) Return(ctx context.Context, v Visit, at Attempt, d Departure, pending []byte, reply url.Values) (Outcome, error) {
 	p, err := v.Providers.Redirect(d.Provider)
-	if err != nil {
-		return Outcome{}, err
+	if err == nil {
+		err = b.takeFlowOf(ctx, d.FlowID)
 	}
-	if err := b.takeFlowOf(ctx, d.FlowID); err != nil {
+	if err != nil { // the provider is gone, or the flow was finished before
+		b.upstreamRefused(ctx, v, d.Provider, err)
 		return Outcome{}, err
 	}
 	a, err := p.Finish(ctx, v.flow(d), pending, reply)

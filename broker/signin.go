@@ -55,7 +55,7 @@ func takeFlow(ctx context.Context, tx Tx, flowID string, now time.Time) error {
 // name's domain, else the default) and never on to another. Unknown, wrong, empty and disabled are one answer.
 func (b *Broker) SignInWithPassword(ctx context.Context, v Visit, at Attempt, provider, username, password string) (Outcome, error) {
 	e := v.event(audit.SignInRefused, b.now())
-	e.Username, e.Application = cut(username, 256), at.Application.ID
+	e.Username, e.Application = b.nameOnRecord(ctx, username), at.Application.ID
 	door, err := v.door(provider, username)
 	if err != nil {
 		b.refused(ctx, e, err)
@@ -82,20 +82,32 @@ func (b *Broker) SignInWithPassword(ctx context.Context, v Visit, at Attempt, pr
 	return out, err
 }
 
+// nameOnRecord returns a typed name if somebody has it, and "" otherwise: what people type in the wrong field is often
+// their password, and the audit log must never hold that (AUD-04).
+func (b *Broker) nameOnRecord(ctx context.Context, typed string) string {
+	p, err := b.PersonByName(ctx, typed)
+	if err != nil {
+		return ""
+	}
+	return p.Username
+}
+
 // SignIn is the one way in: every door's assertion is mapped, meets its account, passes policy and becomes a session.
 // Refusals are identity.ErrDenied with a code (no_role, denied_by_rule, account_disabled, username_taken) or
 // identity.ErrExpired coded flow_finished; each leaves an event.
 func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Assertion) (Outcome, error) {
-	grant := v.Mapper.Map(a.Identity)
 	var out Outcome
 	err := b.store.Update(ctx, func(tx Tx) error {
-		now := b.now()
+		now, a := b.now(), a
 		if at.FlowID != "" {
 			if err := takeFlow(ctx, tx, at.FlowID, now); err != nil {
 				return err
 			}
 		}
-		h, err := b.admit(ctx, tx, v, a, grant)
+		if err := keptFacts(ctx, tx, v, &a); err != nil {
+			return err
+		}
+		h, err := b.admit(ctx, tx, v, a, v.Mapper.Map(a.Identity))
 		if err != nil {
 			return err
 		}
@@ -109,6 +121,29 @@ func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Ass
 		return Outcome{}, err
 	}
 	return out, nil
+}
+
+// keptFacts holds an assertion about people whom we keep ourselves against the transaction, because a password takes a
+// while to check: one that was replaced meanwhile signs nobody in (LOC-05), and groups that an administrator changed
+// meanwhile count as changed.
+func keptFacts(ctx context.Context, tx Tx, v Visit, a *identity.Assertion) error {
+	door, _ := v.Providers.Get(a.Identity.Provider)
+	keeper, ours := door.(providers.PasswordKeeper)
+	if !ours {
+		return nil // upstream's facts, known from the assertion only
+	}
+	kept, err := tx.LocalPersonBySubject(ctx, a.Identity.Provider, a.Identity.Subject)
+	if errors.Is(err, identity.ErrNotFound) { // gone meanwhile
+		return fmt.Errorf("%w: %w", identity.ErrBadCredentials, err)
+	}
+	if err != nil {
+		return err
+	}
+	if !keeper.MadeWith(*a, kept.PasswordHash) {
+		return fmt.Errorf("password was replaced meanwhile: %w", identity.ErrBadCredentials)
+	}
+	a.Identity.Groups = kept.Groups
+	return nil
 }
 
 // admit finds or makes the account of an assertion and brings what we keep of it up to date.
@@ -167,7 +202,7 @@ func sameFacts(a, b identity.Identity) bool {
 
 // touchEverything tells every cache that an account's sessions and keys are worth something else now.
 func touchEverything(ctx context.Context, tx Tx, accountID string, now time.Time) error {
-	open, err := tx.Sessions(ctx, accountID, now)
+	open, err := tx.Sessions(ctx, accountID, now.Add(-seenSlack))
 	if err != nil {
 		return err
 	}
@@ -230,7 +265,11 @@ func (b *Broker) createAccount(ctx context.Context, tx Tx, v Visit, a people.Acc
 // nameNewcomer gives the account a name that is unique in the house.
 func (b *Broker) nameNewcomer(ctx context.Context, tx Tx, v Visit, account *people.Account, id identity.Identity) error {
 	name, key := "", ""
-	for _, wish := range []string{id.Username, id.Email, "user-" + strings.ToLower(account.ID[:8])} {
+	wishes := []string{id.Username}
+	if id.EmailVerified {
+		wishes = append(wishes, id.Email)
+	}
+	for _, wish := range append(wishes, "user-"+strings.ToLower(account.ID[:8])) {
 		if k, err := people.CanonicalName(wish); err == nil {
 			name, key = strings.TrimSpace(wish), k
 			break
@@ -240,7 +279,7 @@ func (b *Broker) nameNewcomer(ctx context.Context, tx Tx, v Visit, account *peop
 	if err != nil {
 		return err
 	}
-	if !free {
+	if !free || speaksForOthers(v, key, id.Provider) {
 		if !v.QualifyNames[id.Provider] {
 			return denied("username_taken", "user name of a newcomer from %s", id.Provider)
 		}
@@ -257,6 +296,21 @@ func (b *Broker) nameNewcomer(ctx context.Context, tx Tx, v Visit, account *peop
 	}
 	account.Username, account.UsernameKey = name, key
 	return nil
+}
+
+// speaksForOthers reports whether a name ends in another provider's id, or in a domain whose people another provider
+// answers for: nobody may be called what somebody else would be called there.
+func speaksForOthers(v Visit, key, provider string) bool {
+	i := strings.LastIndexByte(key, '@')
+	if i < 0 {
+		return false
+	}
+	ending := key[i+1:]
+	if ruled, ok := v.Domains[ending]; ok {
+		return ruled != provider
+	}
+	_, known := v.DoorByID(ending)
+	return known && ending != provider
 }
 
 func nameFree(ctx context.Context, tx Tx, key string) (bool, error) {

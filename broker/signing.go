@@ -23,32 +23,37 @@ func (b *Broker) signingKeys(ctx context.Context) (*signing, error) {
 	if s := b.signing.Load(); s != nil {
 		return s, nil
 	}
-	if err := b.loadSigning(ctx, b.Current().Issuer.String()); err != nil {
-		return nil, err
-	}
-	return b.signing.Load(), nil
+	return b.loadSigning(ctx)
 }
 
-func (b *Broker) loadSigning(ctx context.Context, issuer string) error {
+// loadSigning reads the keys and keeps them, unless they, or the issuer they sign for, changed meanwhile: then again.
+func (b *Broker) loadSigning(ctx context.Context) (*signing, error) {
+	for {
+		begun := b.feed.begin()
+		made, err := b.readSigning(ctx, b.Current().Issuer.String())
+		if err != nil {
+			return nil, err
+		}
+		if b.feed.unchanged(allProofs, begun, func() { b.signing.Store(made) }) {
+			return made, nil
+		}
+	}
+}
+
+func (b *Broker) readSigning(ctx context.Context, issuer string) (*signing, error) {
 	var stored []tokens.StoredKey
-	begun := b.feed.begin()
 	err := b.store.View(ctx, func(tx Tx) (err error) {
 		stored, err = tx.SigningKeys(ctx)
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ring, err := tokens.NewKeyring(stored)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	made := &signing{ring, tokens.NewIssuer(issuer, ring, b.now), tokens.NewVerifier(issuer, ring, b.now)}
-	b.feed.unchanged("signing_keys", begun, func() { b.signing.Store(made) })
-	if b.signing.Load() == nil { // a key changed while we read: read again
-		return b.loadSigning(ctx, issuer)
-	}
-	return nil
+	return &signing{ring, tokens.NewIssuer(issuer, ring, b.now), tokens.NewVerifier(issuer, ring, b.now)}, nil
 }
 
 // JWKS returns the published keys as a JWK set (RFC 7517 section 5), ready to be sent.

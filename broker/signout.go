@@ -21,16 +21,12 @@ func (b *Broker) SignOut(ctx context.Context, v Visit, p identity.Principal) err
 		if err != nil {
 			return err
 		}
-		root := s.ID
-		if s.ParentID != "" {
-			root = s.ParentID
-		}
-		if err := b.end(ctx, tx, v, root, "signed_out", p.Subject); err != nil {
+		if err := b.end(ctx, tx, v, s.ID, "signed_out", p.Subject); err != nil {
 			return err
 		}
 		e := v.event(audit.SignedOut, b.now())
 		e.Actor, e.AccountID, e.Username, e.Provider = p.Subject, p.Subject, p.Username, p.Provider
-		e.Application, e.SessionID = p.Application, root
+		e.Application, e.SessionID = p.Application, s.ID
 		return tx.Append(ctx, e)
 	})
 }
@@ -54,7 +50,7 @@ func (b *Broker) EndOtherSessions(ctx context.Context, v Visit, p identity.Princ
 	ended := 0
 	err := b.store.Update(ctx, func(tx Tx) error {
 		ended = 0
-		open, err := tx.Sessions(ctx, p.Subject, b.now())
+		open, err := tx.Sessions(ctx, p.Subject, b.now().Add(-seenSlack))
 		if err != nil {
 			return err
 		}

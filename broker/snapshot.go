@@ -98,13 +98,17 @@ func (s *Snapshot) HasHost(host string) bool { return len(s.hosts[strings.ToLowe
 // default. It depends on the name's spelling only, never on whether anybody has it.
 func (s *Snapshot) door(explicit, username string) (providers.Provider, error) {
 	id := s.DefaultProvider
-	if _, domain, ok := strings.Cut(username, "@"); ok {
-		if ruled := s.Domains[strings.ToLower(strings.TrimSpace(domain))]; ruled != "" {
-			id = ruled
-		}
+	if ruled := s.ruled(username); ruled != "" {
+		id = ruled
 	}
 	if explicit != "" {
 		id = explicit
 	}
 	return s.Providers.Get(id)
+}
+
+// ruled returns the provider that a typed name's domain belongs to, or "".
+func (s *Snapshot) ruled(username string) string {
+	_, domain, _ := strings.Cut(username, "@")
+	return s.Domains[strings.ToLower(strings.TrimSpace(domain))]
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -29,7 +30,9 @@ type view struct {
 	kind      sessions.Kind // empty for a key
 	parent    string
 	idle      time.Duration
-	expires   time.Time
+	// every is how often its use is recorded at most.
+	every   time.Duration
+	expires time.Time
 	// seen is when it was used last, in milliseconds since 1970.
 	seen atomic.Int64
 	// forward is the token forward-auth hands the application, made once and used until it is half spent.
@@ -86,6 +89,7 @@ func (b *Broker) view(ctx context.Context, snap *Snapshot, id string, load loade
 	if err != nil {
 		return nil, err
 	}
+	b.seen.lift(id, v)
 	if snap == b.current.Load() {
 		b.feed.unchanged(id, begun, func() {
 			if snap == b.current.Load() {
@@ -127,7 +131,12 @@ func sessionView(ctx context.Context, tx Tx, snap *Snapshot, s sessions.Session)
 	}
 	p := h.principal(snap, h.roles)
 	p.Application, p.SessionID, p.AMR, p.AuthTime, p.ExpiresAt = s.Application, s.ID, s.AMR, s.AuthTime, s.ExpiresAt
-	v := &view{principal: p, kind: s.Kind, parent: s.ParentID, idle: s.IdleTimeout, expires: s.ExpiresAt}
+	v := &view{
+		principal: p, kind: s.Kind, parent: s.ParentID, idle: s.IdleTimeout, every: seenEvery, expires: s.ExpiresAt,
+	}
+	if s.IdleTimeout > 0 { // a short idle time is not over for somebody who is there
+		v.every = min(seenEvery, s.IdleTimeout/4)
+	}
 	v.seen.Store(s.LastSeenAt.UnixMilli())
 	return v, nil
 }
@@ -160,7 +169,7 @@ func keyView(ctx context.Context, tx Tx, snap *Snapshot, k sessions.Key) (*view,
 	p := h.principal(snap, roles)
 	p.Permissions = slices.DeleteFunc(p.Permissions, func(have string) bool { return strings.HasPrefix(have, Self+":") })
 	p.Application, p.KeyID, p.ExpiresAt, p.AuthTime = k.Application, k.ID, k.ExpiresAt, k.CreatedAt
-	v := &view{principal: p, expires: k.ExpiresAt}
+	v := &view{principal: p, every: seenEvery, expires: k.ExpiresAt}
 	v.seen.Store(k.LastUsedAt.UnixMilli())
 	return v, nil
 }
@@ -241,13 +250,26 @@ func newLastSeen() *lastSeen {
 	return &lastSeen{sessions: map[string]time.Time{}, keys: map[string]time.Time{}}
 }
 
-// seenEvery is how often one session's or key's use is recorded at most.
-const seenEvery = time.Minute
+// lift gives a view that comes from the store what was not written down there yet.
+func (l *lastSeen) lift(id string, v *view) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if at, ok := l.sessions[id]; ok && at.UnixMilli() > v.seen.Load() {
+		v.seen.Store(at.UnixMilli()) // nobody else has the view yet
+	}
+}
+
+const (
+	// seenEvery is how often one session's or key's use is recorded at most.
+	seenEvery = time.Minute
+	// seenSlack is by how much the store may think a session idle that is not: what was seen is written down in batches.
+	seenSlack = 2 * time.Minute
+)
 
 // touch notes the use of a view, at most once a minute, and that of the sign-in it hangs on.
 func (b *Broker) touch(v *view, now time.Time) {
 	was := v.seen.Load()
-	if now.UnixMilli()-was < seenEvery.Milliseconds() || !v.seen.CompareAndSwap(was, now.UnixMilli()) {
+	if now.UnixMilli()-was < v.every.Milliseconds() || !v.seen.CompareAndSwap(was, now.UnixMilli()) {
 		return
 	}
 	b.seen.mu.Lock()
@@ -262,16 +284,32 @@ func (b *Broker) touch(v *view, now time.Time) {
 	}
 }
 
-// FlushSeen writes down who was seen since the last time.
+// FlushSeen writes down who was seen since the last time. What the store did not take is kept for the next time.
 func (b *Broker) FlushSeen(ctx context.Context) error {
 	b.seen.mu.Lock()
-	inSessions, inKeys := b.seen.sessions, b.seen.keys
-	b.seen.sessions, b.seen.keys = map[string]time.Time{}, map[string]time.Time{}
+	inSessions, inKeys := maps.Clone(b.seen.sessions), maps.Clone(b.seen.keys)
 	b.seen.mu.Unlock()
 	if len(inSessions)+len(inKeys) == 0 {
 		return nil
 	}
-	return b.store.Update(ctx, func(tx Tx) error {
+	err := b.store.Update(ctx, func(tx Tx) error {
 		return errors.Join(tx.TouchSessions(ctx, inSessions), tx.TouchKeys(ctx, inKeys))
 	})
+	if err != nil {
+		return err
+	}
+	b.seen.mu.Lock()
+	defer b.seen.mu.Unlock()
+	forget(b.seen.sessions, inSessions)
+	forget(b.seen.keys, inKeys)
+	return nil
+}
+
+// forget takes out what was written, unless it was seen again meanwhile.
+func forget(seen, written map[string]time.Time) {
+	for id, at := range written {
+		if seen[id].Equal(at) {
+			delete(seen, id)
+		}
+	}
 }

@@ -42,8 +42,12 @@ type PasswordProvider interface {
 // HashPassword checks the provider's password policy (identity.ErrInvalid, coded password_too_short, password_too_long,
 // password_common or password_contains_name) and returns a PHC string. about holds words the password must not be equal
 // to, such as the person's name.
+//
+// MadeWith reports whether the assertion, one of this provider's, was made by holding a password against this stored
+// hash: a password that was replaced while the old one was being checked signs nobody in.
 type PasswordKeeper interface {
 	PasswordProvider
+	MadeWith(a identity.Assertion, hash string) bool
 	HashPassword(ctx context.Context, password string, about ...string) (string, error)
 }
 

@@ -436,6 +436,8 @@ func (k *keeper) Info() providers.Info {
 	return providers.Info{ID: k.id, Type: "local", Title: "House accounts"}
 }
 
+func (k *keeper) MadeWith(a identity.Assertion, hash string) bool { return string(a.Upstream) == hash }
+
 func (k *keeper) MinLength() int { return 15 }
 
 func (k *keeper) Authenticate(ctx context.Context, username, typed string) (identity.Assertion, error) {
@@ -457,7 +459,7 @@ func (k *keeper) Authenticate(ctx context.Context, username, typed string) (iden
 	if err != nil || typed == "" || subtle.ConstantTimeCompare([]byte(p.PasswordHash), []byte("kept:"+typed)) != 1 {
 		return identity.Assertion{}, identity.ErrBadCredentials
 	}
-	return identity.Assertion{Identity: identity.Identity{
+	return identity.Assertion{Upstream: []byte(p.PasswordHash), Identity: identity.Identity{
 		Provider: k.id, Subject: p.Subject, Username: p.Username, Name: p.Name, Email: p.Email, Groups: p.Groups,
 		AMR: []string{"pwd"}, AuthTime: k.h.clock.now(),
 	}}, nil

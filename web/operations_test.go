@@ -12,12 +12,19 @@ import (
 	"sallyport/web/operations"
 )
 
+// processState is what the process says of itself.
+type processState struct{ stopping, refused bool }
+
+func (p *processState) Stopping() bool { return p.stopping }
+
+func (p *processState) ConfigurationRefused() bool { return p.refused }
+
 func TestOperationsTellWhetherTheHouseIsReady(t *testing.T) {
 	h := newHouse(t)
-	stopping := false
+	state := processState{}
 	m := operations.NewMetrics()
 	m.Gauge("sallyport_test", "A gauge.", func() float64 { return 42 })
-	handler := m.Handler(h.broker, func() bool { return stopping }, slog.New(slog.NewTextHandler(h.log, nil)))
+	handler := m.Handler(h.broker, &state, slog.New(slog.NewTextHandler(h.log, nil)))
 	get := func(path string) *httptest.ResponseRecorder {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
@@ -49,7 +56,13 @@ func TestOperationsTellWhetherTheHouseIsReady(t *testing.T) {
 	h.poll()
 	expect("heard again", "/healthz/ready", 200)
 
-	stopping = true
+	state.refused = true
+	expect("with a refused configuration", "/healthz/ready", 200)
+	if w := get("/healthz/ready"); !strings.Contains(w.Body.String(), "refused, the earlier one is in force") {
+		t.Errorf("REL-08: health does not tell of a refused configuration: %s", w.Body)
+	}
+
+	state.stopping = true
 	expect("stopping", "/healthz/ready", 503)
 	expect("stopping", "/healthz/live", 200)
 }
@@ -63,7 +76,7 @@ func TestMetricsCountWithoutNames(t *testing.T) {
 	})
 	m.Answer("pages", 401)
 	w := httptest.NewRecorder()
-	m.Handler(h.broker, func() bool { return false }, slog.New(slog.DiscardHandler)).
+	m.Handler(h.broker, &processState{}, slog.New(slog.DiscardHandler)).
 		ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 	text := w.Body.String()
 	for _, want := range []string{

@@ -189,7 +189,7 @@ func (d *demo) run(ctx context.Context, c *console, asJSON bool) error {
 	if err != nil {
 		return errors.Join(err, d.listener.Close())
 	}
-	h, err := openHouse(ctx, config, d.log)
+	h, err := openHouse(ctx, config, d.log, loaded(config))
 	if err != nil {
 		return errors.Join(err, d.listener.Close())
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"sallyport/audit"
@@ -58,7 +57,7 @@ type house struct {
 
 // openHouse opens the store of a configuration, making it and its master key when there is nothing yet, and loads the
 // configuration into a broker on it.
-func openHouse(ctx context.Context, c *configs.Config, log *slog.Logger) (*house, error) {
+func openHouse(ctx context.Context, c *configs.Config, log *slog.Logger, events ...audit.Event) (*house, error) {
 	path := c.File(c.Storage.SQLite.Path)
 	key, err := masterKey(c, path)
 	if err != nil {
@@ -71,7 +70,7 @@ func openHouse(ctx context.Context, c *configs.Config, log *slog.Logger) (*house
 	h := &house{log: log, now: time.Now, store: store, hasher: local.NewHasher(local.HasherOptions{}), metrics: operations.NewMetrics()}
 	h.opener = opener{log: log, now: h.now, people: localPeople{store, h.now}, hasher: h.hasher}
 	h.broker = broker.New(broker.Options{Store: store, Log: log, Now: h.now, OnEvent: h.metrics.Event})
-	if err := h.load(ctx, c); err != nil {
+	if err := h.load(ctx, c, events...); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	return h, nil
@@ -93,7 +92,7 @@ func masterKey(c *configs.Config, database string) (*storage.MasterKey, error) {
 }
 
 // load opens the doors of a configuration and makes it the one in force. On an error the earlier one stays.
-func (h *house) load(ctx context.Context, c *configs.Config) error {
+func (h *house) load(ctx context.Context, c *configs.Config, events ...audit.Event) error {
 	set, err := h.opener.open(ctx, c)
 	if err != nil {
 		return err
@@ -106,8 +105,9 @@ func (h *house) load(ctx context.Context, c *configs.Config) error {
 	if err != nil {
 		return err
 	}
-	before, err := h.broker.Load(ctx, snap)
+	before, err := h.broker.Load(ctx, snap, events...)
 	if err != nil {
+		set.Close()
 		return err
 	}
 	if before != nil {
@@ -117,13 +117,12 @@ func (h *house) load(ctx context.Context, c *configs.Config) error {
 	return nil
 }
 
-// recordLoaded leaves the event of a configuration that a server answers under; the command line leaves none. The hash
-// stays out of it, because it covers secrets.
-func (h *house) recordLoaded(ctx context.Context) error {
-	return h.broker.Record(ctx, audit.Event{
-		Type: audit.ConfigLoaded, Outcome: audit.Success, Actor: "system",
-		Detail: map[string]string{"generation": strconv.FormatInt(h.broker.Current().Generation, 10)},
-	})
+// loaded is the event of a configuration that a server answers under; the command line leaves none. The configuration's
+// hash stays out of it, because it covers secrets.
+func loaded(c *configs.Config) audit.Event {
+	return audit.Event{
+		Type: audit.ConfigLoaded, Outcome: audit.Success, Actor: "system", Detail: map[string]string{"file": c.Name()},
+	}
 }
 
 // close ends what the house holds.

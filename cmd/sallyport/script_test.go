@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"os"
 	"testing"
 	"time"
 
@@ -20,23 +18,16 @@ func TestMain(m *testing.M) {
 func TestStories(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireUniqueNames: true,
-		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"waitfor": waitFor},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){"eventually": eventually},
 	})
 }
 
-// waitFor waits until a file is there and not empty.
-func waitFor(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: waitfor FILE")
+// eventually runs a command until it succeeds.
+func eventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: eventually COMMAND …")
 	}
-	err := testenv.Eventually(20*time.Second, nil, func() error {
-		info, err := os.Stat(ts.MkAbs(args[0]))
-		if err == nil && info.Size() == 0 {
-			err = errors.New("still empty")
-		}
-		return err
-	})
-	if err != nil {
-		ts.Fatalf("waitfor %s: %v", args[0], err)
+	if err := testenv.Eventually(30*time.Second, nil, func() error { return ts.Exec(args[0], args[1:]...) }); err != nil {
+		ts.Fatalf("%v: %v", args, err)
 	}
 }

@@ -44,7 +44,7 @@ func (serveCmd) Run(ctx context.Context, c *console, flags *cli) error {
 	for _, w := range warnings {
 		log.Warn("configuration", "warning", w.String())
 	}
-	h, err := openHouse(ctx, config, log)
+	h, err := openHouse(ctx, config, log, loaded(config))
 	if err != nil {
 		return err
 	}
@@ -63,16 +63,14 @@ type server struct {
 	config   *configs.Config
 	file     string
 	stopping atomic.Bool
-	ready    func() // called once the listeners are open; nil: nobody waits
+	refused  atomic.Bool // the configuration on disk
+	ready    func()      // called once the listeners are open; nil: nobody waits
 }
 
 // serve answers on the listener until ctx ends. front, when given, wraps the surfaces (the demo puts applications
 // beside them).
 func (s *server) serve(ctx context.Context, listener net.Listener, front func(http.Handler) http.Handler) error {
 	surfaces, err := s.surfaces(ctx)
-	if err == nil {
-		err = s.recordLoaded(ctx)
-	}
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -91,7 +89,7 @@ func (s *server) serve(ctx context.Context, listener net.Listener, front func(ht
 
 	failed := make(chan error, 2)
 	go func() { failed <- serveOn(main, listener) }()
-	operations := hardened(s.metrics.Handler(s.broker, s.stopping.Load, s.log), s.log)
+	operations := hardened(s.metrics.Handler(s.broker, s, s.log), s.log)
 	if address := s.config.Server.OperationsListen; address != "" {
 		operationsListener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 		if err != nil {
@@ -115,6 +113,12 @@ func (s *server) serve(ctx context.Context, listener net.Listener, front func(ht
 	s.log.Info("stopped")
 	return err
 }
+
+// Stopping see operations.State.
+func (s *server) Stopping() bool { return s.stopping.Load() }
+
+// ConfigurationRefused see operations.State.
+func (s *server) ConfigurationRefused() bool { return s.refused.Load() }
 
 // serveOn serves until Shutdown, with TLS where it is configured.
 func serveOn(s *http.Server, l net.Listener) error {
@@ -238,17 +242,16 @@ func (s *server) watch(ctx context.Context) {
 func (s *server) reload(ctx context.Context, asked bool, said string) string {
 	config, warnings, err := readConfig(s.console, s.file)
 	if err == nil && config.Hash() == s.broker.Current().Hash {
+		s.refused.Store(false)
 		if asked {
 			s.log.Info("configuration is unchanged", "generation", s.broker.Current().Generation)
 		}
 		return ""
 	}
 	if err == nil {
-		err = s.load(ctx, config)
+		err = s.load(ctx, config, loaded(config))
 	}
-	if err == nil {
-		err = s.recordLoaded(ctx)
-	}
+	s.refused.Store(err != nil)
 	if err != nil {
 		if asked || err.Error() != said {
 			s.log.Error("configuration refused, the earlier one stays in force", "err", err)

@@ -5,6 +5,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 
@@ -33,6 +34,10 @@ func (s *Host) Routes() map[string]wire.Handler {
 func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
 	f := wire.Of(r)
 	raw := r.URL.Query().Get("to")
+	if !f.FromProxy && r.Header.Get("X-Original-Url") != "" {
+		// The proxy sends us somebody whom we refused to speak about: going back would only lead here again.
+		return identity.WithCode("proxy_not_trusted", fmt.Errorf("peer is not in server.trusted_proxies: %w", identity.ErrDenied))
+	}
 	if f.FromProxy && raw == "" {
 		raw = r.Header.Get("X-Original-Url")
 	}

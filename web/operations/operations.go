@@ -54,18 +54,31 @@ func (m *Metrics) Answer(surface string, status int) {
 	m.answers.WithLabelValues(surface, strconv.Itoa(status)).Inc()
 }
 
-// Handler serves /healthz/live, /healthz/ready and /metrics. ready is told why not, in words that hold no secret.
-func (m *Metrics) Handler(b *broker.Broker, stopping func() bool, log *slog.Logger) http.Handler {
+// State is what the process itself knows of its health.
+type State interface {
+	// Stopping: no new requests, please.
+	Stopping() bool
+	// ConfigurationRefused: the file on disk is broken, and the configuration before it is in force (REL-08).
+	ConfigurationRefused() bool
+}
+
+// Handler serves /healthz/live, /healthz/ready and /metrics. ready is told why not, in words that hold no secret; a
+// refused configuration is told too, and does not make the process unready.
+func (m *Metrics) Handler(b *broker.Broker, state State, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz/live", func(w http.ResponseWriter, _ *http.Request) { health(w, nil) })
 	mux.HandleFunc("GET /healthz/ready", func(w http.ResponseWriter, r *http.Request) {
-		if stopping() {
+		if state.Stopping() {
 			health(w, map[string]string{"process": "stopping"})
 			return
 		}
 		if err := b.Ready(r.Context()); err != nil {
 			log.WarnContext(r.Context(), "not ready", "err", err)
 			health(w, map[string]string{"broker": "not ready, the log says why"}) // a cause may name files and servers
+			return
+		}
+		if state.ConfigurationRefused() {
+			answer(w, http.StatusOK, "ok", map[string]string{"configuration": "refused, the earlier one is in force; the log says why"})
 			return
 		}
 		health(w, nil)
@@ -80,6 +93,10 @@ func health(w http.ResponseWriter, wrong map[string]string) {
 	if len(wrong) > 0 {
 		status, word = http.StatusServiceUnavailable, "unavailable"
 	}
+	answer(w, status, word, wrong)
+}
+
+func answer(w http.ResponseWriter, status int, word string, wrong map[string]string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

@@ -27,8 +27,11 @@ func (p *Pages) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	door, known := hintedDoor(r)
-	if known && !door.Redirects {
+	switch {
+	case q.Has("local") && known && door.Kept:
 		flow.Provider = door.ID
+	case known && door.Typed:
+		flow.Hint = door.ID
 	}
 	flow.Choose = flow.Choose || q.Has("choose") || q.Has("local")
 	if fresh || known {
@@ -132,6 +135,17 @@ func takesNames(r *http.Request) bool {
 	return slices.ContainsFunc(wire.Of(r).Doors(), func(d broker.Door) bool { return d.Typed })
 }
 
+// severalTyped reports whether there is more than one door that a password typed here could go to.
+func severalTyped(r *http.Request) bool {
+	typed := 0
+	for _, d := range wire.Of(r).Doors() {
+		if d.Typed {
+			typed++
+		}
+	}
+	return typed > 1
+}
+
 // buttons lists the providers that browsers are sent to, the one used last first.
 func buttons(r *http.Request, flow string) []templates.ProviderLink {
 	last := ""
@@ -179,7 +193,7 @@ func (p *Pages) loginPost(w http.ResponseWriter, r *http.Request) error {
 	if err := p.house.Flows.Save(w, r, flow); err != nil {
 		return err
 	}
-	door, err := wire.Of(r).DoorFor(flow.Provider, username)
+	door, err := doorFor(r, flow)
 	if err != nil {
 		return err
 	}
@@ -187,6 +201,11 @@ func (p *Pages) loginPost(w http.ResponseWriter, r *http.Request) error {
 		return seeOther(w, r, at(pathContinue+url.PathEscape(door.ID), flow.ID))
 	}
 	return seeOther(w, r, at(templates.PathPassword, flow.ID))
+}
+
+// doorFor is the one door of a flow's name.
+func doorFor(r *http.Request, flow wire.Flow) (broker.Door, error) {
+	return wire.Of(r).DoorFor(flow.Provider, flow.Hint, flow.Username)
 }
 
 // postedFlow reads the flow a form belongs to and guards the post.
@@ -231,6 +250,9 @@ func (p *Pages) renderPassword(
 	if len(buttons(r, flow.ID)) > 0 {
 		view.OtherURL = at(templates.PathLogin, flow.ID)
 	}
+	if door, err := doorFor(r, flow); err == nil && severalTyped(r) {
+		view.Provider = door.Title
+	}
 	view.Application, view.Problems = application(r, flow), problems
 	return p.house.Render(w, r, status, templates.PagePassword, view)
 }
@@ -246,7 +268,11 @@ func (p *Pages) passwordPost(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := wire.Of(r).Visit
-	out, err := p.house.Broker.SignInWithPassword(r.Context(), v, p.attempt(r, flow.ID), flow.Provider, flow.Username, password)
+	door, err := doorFor(r, flow)
+	if err != nil {
+		return err
+	}
+	out, err := p.house.Broker.SignInWithPassword(r.Context(), v, p.attempt(r, flow.ID), door.ID, flow.Username, password)
 	if err != nil {
 		return p.passwordRefused(w, r, flow, err)
 	}
@@ -287,7 +313,7 @@ func (p *Pages) passwordRefused(w http.ResponseWriter, r *http.Request, flow wir
 		code = "bad_credentials" // whatever the door calls it (LOC-03)
 		problem.Code, problem.Field = code, templates.FieldPassword
 	}
-	if door, err := wire.Of(r).DoorFor(flow.Provider, flow.Username); err == nil {
+	if door, err := doorFor(r, flow); err == nil {
 		problem.Provider = door.Title
 	}
 	wire.SetErrorHeaders(w.Header(), status, code, wire.Of(r).TraceID)

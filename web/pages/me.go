@@ -261,7 +261,8 @@ func (p *Pages) createKey(w http.ResponseWriter, r *http.Request) error {
 
 func (p *Pages) keyRefused(w http.ResponseWriter, r *http.Request, who identity.Principal, name string, err error) error {
 	field := map[string]string{
-		"name_invalid": templates.FieldName, "lifetime_invalid": templates.FieldDays, "key_role_not_held": templates.FieldRole,
+		"name_invalid": templates.FieldName, "too_many_keys": templates.FieldName,
+		"lifetime_invalid": templates.FieldDays, "key_role_not_held": templates.FieldRole,
 	}[identity.CodeOf(err)]
 	if field == "" {
 		return err

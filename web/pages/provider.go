@@ -102,7 +102,8 @@ func (p *Pages) next(w http.ResponseWriter, r *http.Request) error {
 	}
 	code, err := p.house.Broker.HandOver(r.Context(), wire.Of(r).Visit, who, app, flow.Challenge)
 	if identity.CodeOf(err) == "no_role" {
-		return p.renderDenied(w, r, who, app)
+		// An address of its own, so that loading it again shows it again.
+		return seeOther(w, r, pathDenied+"?"+url.Values{"application": {app.ID}}.Encode())
 	}
 	if err != nil {
 		return err

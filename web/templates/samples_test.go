@@ -123,7 +123,7 @@ func samplePassword(c templates.Chrome) any {
 	c.Application = "Reports"
 	return templates.Password{
 		Chrome: c, Flow: "F1", CSRF: "T1", Username: "alice@contoso.example", ChangeURL: "/login?flow=F1",
-		OtherURL: "/login?flow=F1&choose=1", ForgotURL: "https://reset.contoso.example/",
+		Provider: "Contoso", OtherURL: "/login?flow=F1&choose=1", ForgotURL: "https://reset.contoso.example/",
 	}
 }
 

@@ -70,6 +70,8 @@ type Password struct {
 	Flow, CSRF string
 	// Username is shown, and given to password managers.
 	Username string
+	// Provider is the title of the provider that gets the password; empty where there is only one that takes any.
+	Provider string
 	// ChangeURL leads back to Login, with this flow.
 	ChangeURL string
 	// OtherURL leads to the other ways to sign in; empty leaves the link out.

@@ -100,6 +100,11 @@ func two(what string) error {
 
 // RefuseInURL refuses requests that carry a credential in the query: addresses end up in logs (KEY-03).
 func RefuseInURL(r *http.Request) error {
+	for segment := range strings.SplitSeq(r.URL.Path, "/") {
+		if broker.IsKey(segment) {
+			return inURL()
+		}
+	}
 	if r.URL.RawQuery == "" {
 		return nil
 	}
@@ -122,5 +127,5 @@ func RefuseInURL(r *http.Request) error {
 }
 
 func inURL() error {
-	return identity.WithCode("credential_in_url", fmt.Errorf("credential in the query: %w", identity.ErrInvalid))
+	return identity.WithCode("credential_in_url", fmt.Errorf("credential in the address: %w", identity.ErrInvalid))
 }

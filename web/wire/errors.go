@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
+	"sallyport/broker"
 	"sallyport/identity"
 	"sallyport/web/templates"
 )
@@ -161,8 +163,20 @@ func (h *House) guarded(w http.ResponseWriter, r *http.Request, fn Handler) (err
 func (h *House) logRefusal(r *http.Request, surface string, err error) {
 	a := answerOf(err)
 	_, code := Status(err)
-	h.Log.Log(r.Context(), a.level, "request refused", "surface", surface, "method", r.Method, "path", r.URL.Path,
+	h.Log.Log(r.Context(), a.level, "request refused", "surface", surface, "method", r.Method, "path", loggedPath(r),
 		"status", a.status, "code", code, "request_id", Of(r).TraceID, "address", Of(r).Address, "err", err)
+}
+
+// loggedPath is the request's path without segments that are, or are as long as, a secret.
+func loggedPath(r *http.Request) string {
+	const longest = 64
+	segments := strings.Split(r.URL.Path, "/")
+	for i, s := range segments {
+		if len(s) > longest || broker.IsKey(s) {
+			segments[i] = "[redacted]"
+		}
+	}
+	return strings.Join(segments, "/")
 }
 
 // SetErrorHeaders sets what every answer that is not a success carries: x-error and x-error-id, for 503 when to come

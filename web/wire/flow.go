@@ -22,6 +22,9 @@ const (
 	flowLife = 10 * time.Minute
 	// flowsKept bounds the sign-ins under way in one browser; the oldest makes room.
 	flowsKept = 6
+	// flowsRoom bounds the values of those kept beside a new one, in bytes: proxies refuse requests whose cookies do not
+	// fit into a line of 8 KiB.
+	flowsRoom = 4 << 10
 	flowValue = "flow"
 )
 
@@ -43,6 +46,8 @@ type Flow struct {
 	Verifier string `json:"verifier,omitempty"`
 	// To is where to go at the end: a path of ours, or the application's address.
 	To string `json:"to,omitempty"`
+	// Hint is the door that the address which began the flow preferred for names that no rule sends elsewhere.
+	Hint string `json:"hint,omitempty"`
 	// Provider that was chosen, Username that was typed.
 	Provider string `json:"provider,omitempty"`
 	Username string `json:"username,omitempty"`
@@ -133,16 +138,22 @@ func (f *Flows) Load(r *http.Request, id string) (Flow, error) {
 }
 
 func (f *Flows) open(r *http.Request, name string) (Flow, error) {
-	if len(r.CookiesNamed(name)) != 1 {
+	sent := r.CookiesNamed(name)
+	if len(sent) != 1 {
 		return Flow{}, errors.New("not exactly one cookie")
 	}
-	s, err := f.store.New(r, name)
-	if err != nil {
+	return f.unseal(sent[0])
+}
+
+// unseal reads a cookie of Save's; the seal binds the value to the cookie's name.
+func (f *Flows) unseal(c *http.Cookie) (Flow, error) {
+	values := map[any]any{}
+	if err := securecookie.DecodeMulti(c.Name, c.Value, &values, f.store.Codecs...); err != nil {
 		return Flow{}, errors.New("cookie does not open")
 	}
-	raw, _ := s.Values[flowValue].(string)
+	raw, _ := values[flowValue].(string)
 	var flow Flow
-	err = json.Unmarshal([]byte(raw), &flow)
+	err := json.Unmarshal([]byte(raw), &flow)
 	return flow, err
 }
 
@@ -158,23 +169,34 @@ func dropFlow(w http.ResponseWriter, name string) {
 	})
 }
 
-// makeRoom drops what cannot be opened, and the oldest flows beyond the limit.
+// makeRoom drops what cannot be opened, and the oldest flows beyond the limits. It looks at a bounded number of cookies,
+// since anybody can send a thousand; what is left over goes with the next request.
 func (f *Flows) makeRoom(w http.ResponseWriter, r *http.Request, saving string) {
-	var open []Flow
+	type kept struct {
+		flow Flow
+		size int
+	}
+	var open []kept
+	looked := 0
 	for _, c := range r.Cookies() {
 		if !strings.HasPrefix(c.Name, flowPrefix) || c.Name == flowPrefix+saving {
 			continue
 		}
-		flow, err := f.open(r, c.Name)
+		if looked++; looked > 4*flowsKept {
+			break
+		}
+		flow, err := f.unseal(c)
 		if err != nil {
 			dropFlow(w, c.Name)
 			continue
 		}
-		open = append(open, flow)
+		open = append(open, kept{flow, len(c.Value)})
 	}
-	sort.Slice(open, func(i, j int) bool { return open[i].BegunAt < open[j].BegunAt })
-	for len(open) >= flowsKept {
-		f.End(w, open[0].ID)
-		open = open[1:]
+	sort.Slice(open, func(i, j int) bool { return open[i].flow.BegunAt > open[j].flow.BegunAt }) // newest first
+	size := 0
+	for i, k := range open {
+		if size += k.size; i >= flowsKept-1 || size > flowsRoom {
+			f.End(w, k.flow.ID)
+		}
 	}
 }

@@ -1,0 +1,454 @@
+// Package bench measures what needs more than one package: the way back (broker and web) against a bare handler, in one
+// run, as ratios. It holds no code but its benchmarks and passes or fails nothing.
+package bench
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"sallyport/broker"
+	"sallyport/broker/people"
+	"sallyport/broker/sessions"
+	"sallyport/identity"
+	"sallyport/mapping"
+	"sallyport/providers"
+	"sallyport/storage"
+	"sallyport/storage/sqlite"
+	"sallyport/tokens"
+	"sallyport/web"
+	"sallyport/web/static"
+	"sallyport/web/templates"
+	"sallyport/web/wire"
+)
+
+const issuer = "https://sso.example.test"
+
+// house is a broker on a real store, polling, with one person and one application.
+type house struct {
+	*broker.Broker
+	store   broker.Store
+	app     *broker.Application
+	profile *broker.Profile
+	in      broker.Outcome
+}
+
+type door struct{}
+
+func (door) Info() providers.Info { return providers.Info{ID: "corp", Type: "bench", Title: "Corp"} }
+
+func newHouse(b *testing.B) *house {
+	b.Helper()
+	key, err := storage.NewMasterKey()
+	if err != nil {
+		b.Fatal(err)
+	}
+	store, err := sqlite.Open(b.Context(), sqlite.Options{Path: filepath.Join(b.TempDir(), "house.db"), MasterKey: key})
+	if err != nil {
+		b.Fatal(err)
+	}
+	h := &house{store: store, profile: &broker.Profile{
+		Name: "default", BasePath: "/api/auth", KeyPrefix: "sp", CSRFHeader: "X-CSRF-Token", KeyHeaders: []string{"X-API-Key"},
+		Claims: []broker.Claim{{Source: "username", Name: "preferred_username"}, {Source: "roles", Name: "roles", Shape: "list"}},
+	}}
+	h.Broker = broker.New(broker.Options{Store: store, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	if _, err := h.Load(b.Context(), h.snapshot(b)); err != nil {
+		b.Fatal(err)
+	}
+	if err := h.Poll(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.Run(ctx)
+	}()
+	b.Cleanup(func() {
+		cancel()
+		<-done
+		_ = store.Close()
+	})
+	h.in = h.signIn(b)
+	return h
+}
+
+func (h *house) snapshot(b *testing.B) *broker.Snapshot {
+	b.Helper()
+	mapper, err := mapping.Compile([]mapping.Role{
+		{Name: "operator", Inherits: []string{"viewer"}, Permissions: []string{"hosts:*"}}, {Name: "viewer", Permissions: []string{"*:read"}},
+	}, nil, []mapping.Rule{{Provider: "corp", Group: "operators", Roles: []string{"operator"}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	set, err := providers.NewSet(door{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	address, _ := url.Parse(issuer)
+	at, _ := url.Parse("https://app.example.test/")
+	limits := broker.Limits{Idle: 30 * time.Minute, Lifetime: 8 * time.Hour}
+	h.app = &broker.Application{
+		ID: "app", Title: "App", URL: at, Audience: "https://app.example.test", Require: []string{"viewer"}, Algorithm: tokens.ES256,
+		TokenLifetime: 15 * time.Minute, Session: limits, Profile: h.profile,
+	}
+	snap := &broker.Snapshot{
+		Generation: 1, Issuer: address, Mapper: mapper, Providers: set, DefaultProvider: "corp", Session: limits,
+		Keys: broker.KeyRules{DefaultLifetime: time.Hour, MaxLifetime: time.Hour},
+		SelfApplication: &broker.Application{
+			ID: broker.Self, Title: "Sallyport", Audience: issuer, Algorithm: tokens.ES256, TokenLifetime: 15 * time.Minute,
+			Session: limits, Profile: h.profile,
+		},
+	}
+	return snap.WithApplications([]*broker.Application{h.app})
+}
+
+func (h *house) visit() broker.Visit {
+	return broker.Visit{Snapshot: h.Current(), Address: "127.0.0.1"}
+}
+
+func (h *house) signIn(b *testing.B) broker.Outcome {
+	b.Helper()
+	out, err := h.SignIn(b.Context(), h.visit(), broker.Attempt{Application: h.Current().SelfApplication, Kind: sessions.Browser},
+		identity.Assertion{Identity: identity.Identity{
+			Provider: "corp", Subject: "1", Username: "ada", Name: "Ada Lovelace", Email: "ada@corp.example", Groups: []string{"operators", "staff"},
+		}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return out
+}
+
+// credentials are the three carriers of one person at the application, by name, as headers.
+func (h *house) credentials(b *testing.B) map[string]http.Header {
+	b.Helper()
+	code, err := h.HandOver(b.Context(), h.visit(), h.in.Principal, h.app, broker.Challenge("verifier"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	child, err := h.Redeem(b.Context(), h.visit(), h.app, code, "verifier")
+	if err != nil {
+		b.Fatal(err)
+	}
+	token, err := h.IssueToken(b.Context(), child.Principal, h.app)
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, key, err := h.CreateKey(b.Context(), h.visit(), h.in.Principal, broker.NewKey{Name: "ci", Application: h.app})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return map[string]http.Header{
+		"jwt":    {"Authorization": {"Bearer " + token.Token}},
+		"cookie": {"Cookie": {"theme=dark; " + wire.CookieName(h.app) + "=" + child.Token}},
+		"key":    {"X-Api-Key": {key}},
+	}
+}
+
+// credential reads one as web does.
+func (h *house) credential(b *testing.B, header http.Header) broker.Credential {
+	b.Helper()
+	c, err := wire.Credential(&http.Request{Header: header}, h.app)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return c
+}
+
+func (h *house) web(b *testing.B) http.Handler {
+	b.Helper()
+	keys, err := h.WebKeys(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	pages, err := templates.New(templates.Options{Static: static.URL})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return web.New(&wire.House{
+		Broker: h.Broker, Log: slog.New(slog.DiscardHandler), Now: time.Now, Pages: pages, HostPages: pages,
+		Flows: wire.NewFlows(keys, time.Now), Guard: wire.NewGuard(keys.CSRF),
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Count:          func(string, int) {},
+	}, h.profile)
+}
+
+// writer is a ResponseWriter that is used again.
+type writer struct {
+	header http.Header
+	status int
+}
+
+func (w *writer) Header() http.Header         { return w.header }
+func (w *writer) Write(p []byte) (int, error) { return len(p), nil }
+func (w *writer) WriteHeader(status int)      { w.status = status }
+
+func bare() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+}
+
+// turns is how often one side runs before it is the other's turn: long enough to be measured, short enough that both
+// see the same machine.
+const turns = 32
+
+// ratio measures both sides in turns and reports the bare time as a share of ours, and our time and allocations.
+func ratio(b *testing.B, ours, theirs func()) {
+	b.Helper()
+	allocs := testing.AllocsPerRun(100, ours)
+	var oursTook, theirsTook time.Duration
+	n := 0
+	for b.Loop() {
+		began := time.Now()
+		for range turns {
+			ours()
+		}
+		middle := time.Now()
+		for range turns {
+			theirs()
+		}
+		oursTook += middle.Sub(began)
+		theirsTook += time.Since(middle)
+		n += turns
+	}
+	b.ReportMetric(float64(theirsTook)/float64(oursTook), "ratio")
+	b.ReportMetric(float64(oursTook.Nanoseconds())/float64(n), "ours-ns/op")
+	b.ReportMetric(float64(theirsTook.Nanoseconds())/float64(n), "bare-ns/op")
+	b.ReportMetric(allocs, "ours-allocs/op")
+	b.ReportMetric(0, "ns/op")
+}
+
+var carriers = []string{"jwt", "cookie", "key"}
+
+// BenchmarkAuthenticate is the decision alone against an empty handler in process: what it adds, not what it is worth.
+func BenchmarkAuthenticate(b *testing.B) {
+	h := newHouse(b)
+	headers := h.credentials(b)
+	empty, w, r := bare(), &writer{header: http.Header{}}, &http.Request{}
+	for _, carrier := range carriers {
+		b.Run(carrier, func(b *testing.B) {
+			c, snap := h.credential(b, headers[carrier]), h.Current()
+			ratio(b, func() {
+				if _, err := h.Authenticate(b.Context(), snap, c, h.app); err != nil {
+					b.Fatal(err)
+				}
+			}, func() { empty.ServeHTTP(w, r) })
+		})
+	}
+}
+
+func request(b *testing.B, header http.Header) *http.Request {
+	b.Helper()
+	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, issuer+"/authz/nginx", http.NoBody)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r.RequestURI, r.RemoteAddr = "/authz/nginx", "127.0.0.1:40000"
+	r.Header = header.Clone()
+	r.Header.Set("X-Original-Url", "https://app.example.test/hosts/17?tab=packages")
+	r.Header.Set("User-Agent", "nginx")
+	return r
+}
+
+// BenchmarkForwardAuthInProcess is the whole handler without sockets.
+func BenchmarkForwardAuthInProcess(b *testing.B) {
+	h := newHouse(b)
+	headers, handler, empty := h.credentials(b), h.web(b), bare()
+	for _, carrier := range carriers {
+		b.Run(carrier, func(b *testing.B) {
+			r, w := request(b, headers[carrier]), &writer{header: http.Header{}}
+			ratio(b, func() {
+				clear(w.header)
+				handler.ServeHTTP(w, r)
+				if w.status != http.StatusNoContent || len(w.header["X-Auth-Roles"]) != 1 {
+					b.Fatalf("answered %d, %v", w.status, w.header)
+				}
+			}, func() { empty.ServeHTTP(w, r) })
+		})
+	}
+}
+
+// client is one connection of a proxy that keeps it open, with as little of its own as possible.
+type client struct {
+	conn    net.Conn
+	answers *bufio.Reader
+	request []byte
+}
+
+func connect(b *testing.B, handler http.Handler, header http.Header) *client {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(l)
+	}()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = conn.Close()
+		_ = server.Close()
+		<-done
+	})
+	raw := "GET /authz/nginx HTTP/1.1\r\nHost: sso.example.test\r\n"
+	for name, values := range request(b, header).Header {
+		raw += name + ": " + values[0] + "\r\n"
+	}
+	return &client{conn: conn, answers: bufio.NewReader(conn), request: []byte(raw + "\r\n")}
+}
+
+// ask sends the request and reads the answer's head; a 204 has no body.
+func (c *client) ask(b *testing.B) {
+	if _, err := c.conn.Write(c.request); err != nil {
+		b.Fatal(err)
+	}
+	for first := true; ; first = false {
+		line, err := c.answers.ReadSlice('\n')
+		if err != nil {
+			b.Fatal(err)
+		}
+		if first && string(line) != "HTTP/1.1 204 No Content\r\n" {
+			b.Fatalf("answered %q", line)
+		}
+		if len(line) == 2 {
+			return
+		}
+	}
+}
+
+// BenchmarkForwardAuth is what a proxy sees: real sockets, the same request to both.
+func BenchmarkForwardAuth(b *testing.B) {
+	h := newHouse(b)
+	headers, handler := h.credentials(b), h.web(b)
+	for _, carrier := range carriers {
+		b.Run(carrier, func(b *testing.B) {
+			ours, theirs := connect(b, handler, headers[carrier]), connect(b, bare(), headers[carrier])
+			ratio(b, func() { ours.ask(b) }, func() { theirs.ask(b) })
+		})
+	}
+}
+
+// BenchmarkIssueToken is a token of a session against the signature alone.
+func BenchmarkIssueToken(b *testing.B) {
+	h := newHouse(b)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	sum := sha256.Sum256(make([]byte, 700))
+	ratio(b, func() {
+		if _, err := h.IssueToken(b.Context(), h.in.Principal, h.Current().SelfApplication); err != nil {
+			b.Fatal(err)
+		}
+	}, func() {
+		if _, err := ecdsa.SignASN1(rand.Reader, key, sum[:]); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+// fill puts n sessions of n people into the store and shows each once, so that all are in the cache. It returns their
+// cookies and what one of them costs in memory.
+func (h *house) fill(b *testing.B, n int) (cookies []broker.Credential, bytesEach float64) {
+	b.Helper()
+	const batch = 2000
+	values := make([]string, 0, n)
+	now := time.Now()
+	for len(values) < n {
+		first := len(values)
+		for range min(batch, n-first) {
+			values = append(values, broker.NewSecret())
+		}
+		err := h.store.Update(b.Context(), func(tx broker.Tx) error {
+			for i, value := range values[first:] {
+				if err := person(b.Context(), tx, fmt.Sprintf("person-%d", first+i), value, now); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	before := heap()
+	for _, value := range values {
+		c := broker.NewCredential(broker.Cookie, value)
+		if _, err := h.Authenticate(b.Context(), h.Current(), c, h.Current().SelfApplication); err != nil {
+			b.Fatal(err)
+		}
+		cookies = append(cookies, c)
+	}
+	return cookies, (heap() - before) / float64(n)
+}
+
+func heap() float64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
+}
+
+// person writes an account with its identity and a session.
+func person(ctx context.Context, tx broker.Tx, name, cookie string, now time.Time) error {
+	a := people.Account{ID: broker.NewID(), Username: name, UsernameKey: name, CreatedAt: now}
+	if err := tx.CreateAccount(ctx, a); err != nil {
+		return err
+	}
+	if err := tx.CreateIdentity(ctx, people.LinkedIdentity{
+		Provider: "corp", Subject: name, AccountID: a.ID, FetchedAt: now, CreatedAt: now, Generation: 1,
+		Snapshot: identity.Identity{Provider: "corp", Subject: name, Username: name, Groups: []string{"operators", "staff"}},
+	}); err != nil {
+		return err
+	}
+	return tx.CreateSession(ctx, sessions.Session{
+		ID: broker.NewID(), Kind: sessions.Browser, State: sessions.Active, AccountID: a.ID, Provider: "corp", Subject: name,
+		Application: broker.Self, AuthTime: now, CreatedAt: now, LastSeenAt: now, IdleTimeout: 30 * time.Minute, ExpiresAt: now.Add(8 * time.Hour),
+	}, cookie)
+}
+
+// BenchmarkSessions compares a house of 100,000 sessions with one of 1,000: the share of the speed that is left, for
+// answers from the cache and for answers from the store.
+func BenchmarkSessions(b *testing.B) {
+	few, many := newHouse(b), newHouse(b)
+	fewCookies, _ := few.fill(b, 1_000)
+	manyCookies, each := many.fill(b, 100_000)
+	next := func(h *house, cookies []broker.Credential, reload bool) func() {
+		snap := h.Current()
+		if reload { // a snapshot that is not in force is answered from the store
+			snap = h.snapshot(b)
+		}
+		i := 0
+		return func() {
+			i = (i + 7919) % len(cookies)
+			if _, err := h.Authenticate(b.Context(), snap, cookies[i], snap.SelfApplication); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.Run("cached", func(b *testing.B) {
+		ratio(b, next(many, manyCookies, false), next(few, fewCookies, false))
+		b.ReportMetric(each, "bytes/session")
+	})
+	b.Run("stored", func(b *testing.B) {
+		ratio(b, next(many, manyCookies, true), next(few, fewCookies, true))
+	})
+}
