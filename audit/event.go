@@ -67,7 +67,7 @@ type Event struct {
 	Actor string `json:"actor,omitempty"`
 	// AccountID is the account it happened to.
 	AccountID string `json:"account_id,omitempty"`
-	// Username is the name as typed or known, cut to 256 bytes.
+	// Username is the account's name, cut to 256 bytes; empty for a typed name that nobody has.
 	Username    string `json:"username,omitempty"`
 	Provider    string `json:"provider,omitempty"`
 	Application string `json:"application,omitempty"`

@@ -10,8 +10,9 @@ import (
 	"sallyport/identity"
 )
 
-// SignOut ends the sign-in that the principal's credential belongs to: the root of its tree, and with it every
-// application cookie, token and code that hangs on it. An API key cannot sign out (identity.ErrInvalid).
+// SignOut ends the session that the principal's credential belongs to, and with it every application cookie, token and
+// code that hangs on it: the whole sign-in for the broker's own cookie, itself alone for an application, whose word must
+// not end what other applications hold. An API key cannot sign out (identity.ErrInvalid).
 func (b *Broker) SignOut(ctx context.Context, v Visit, p identity.Principal) error {
 	if p.SessionID == "" {
 		return identity.WithCode("no_session", fmt.Errorf("an API key has no session: %w", identity.ErrInvalid))

@@ -70,10 +70,25 @@ func openHouse(ctx context.Context, c *configs.Config, log *slog.Logger, events 
 	h := &house{log: log, now: time.Now, store: store, hasher: local.NewHasher(local.HasherOptions{}), metrics: operations.NewMetrics()}
 	h.opener = opener{log: log, now: h.now, people: localPeople{store, h.now}, hasher: h.hasher}
 	h.broker = broker.New(broker.Options{Store: store, Log: log, Now: h.now, OnEvent: h.metrics.Event})
+	h.gauges()
 	if err := h.load(ctx, c, events...); err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	return h, nil
+}
+
+// gauges shows what the house counts by itself.
+func (h *house) gauges() {
+	h.metrics.Gauge("sallyport_background_panics", "Panics caught in background work.",
+		func() float64 { return float64(h.broker.Panics()) })
+	h.metrics.Gauge("sallyport_password_hashes", "Password hashes computed since the start.",
+		func() float64 { return float64(h.hasher.Runs()) })
+	h.metrics.Gauge("sallyport_password_hashes_waiting", "Sign-ins waiting for a free hashing slot.",
+		func() float64 { return float64(h.hasher.Queued()) })
+	h.metrics.Gauge("sallyport_password_hashes_refused", "Sign-ins answered 503 because too many waited.",
+		func() float64 { return float64(h.hasher.Refused()) })
+	h.metrics.Gauge("sallyport_configuration_generation", "Number of the configuration in force.",
+		func() float64 { return float64(h.broker.Current().Generation) })
 }
 
 // masterKey reads the key, and makes one for an empty store only (STO-01).

@@ -152,6 +152,7 @@ func proxyError(err error) error {
 // spell writes the identity headers. Header values take visible ASCII only; what is outside is percent-encoded, so that
 // nothing a person calls themselves can end a header or start another.
 func spell(to http.Header, p identity.Principal, token, cookies string) {
+	clear(to) // a proxy reads this answer: what protects browsers would only be carried around
 	to[headerUser] = []string{headerText(p.Username)}
 	to[headerID] = []string{p.Subject}
 	to[headerName] = []string{headerText(p.Name)}
@@ -173,7 +174,8 @@ func headerText(s string) string {
 
 // isOurs finds our cookies however they are spelt: some readers ignore case, some take a comma for the end of a cookie.
 func isOurs(pair string) bool {
-	return strings.Contains(strings.ToLower(pair), strings.ToLower(wire.BrokerCookie))
+	return strings.Contains(pair, wire.BrokerCookie) ||
+		strings.Contains(strings.ToLower(pair), strings.ToLower(wire.BrokerCookie))
 }
 
 // withoutOurs returns the request's cookies as they were sent, less ours.
