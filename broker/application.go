@@ -110,7 +110,8 @@ type Profile struct {
 	Request, Reply, User map[string]string
 	// Claims are those of its tokens.
 	Claims []Claim
-	// KeyHeaders are where API keys travel; KeyPrefix starts new ones.
+	// KeyHeaders are where API keys travel, in canonical spelling (http.CanonicalHeaderKey); "Authorization" stands for
+	// its scheme Bearer. KeyPrefix starts new keys.
 	KeyHeaders []string
 	KeyPrefix  string
 	// CSRFHeader is where the CSRF token travels.

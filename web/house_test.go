@@ -195,7 +195,7 @@ func profile() *broker.Profile {
 		return m
 	}
 	return &broker.Profile{
-		Name: "default", BasePath: "/api/auth", KeyHeaders: []string{"Authorization", "X-API-Key"}, KeyPrefix: "sp",
+		Name: "default", BasePath: "/api/auth", KeyHeaders: []string{"Authorization", "X-Api-Key"}, KeyPrefix: "sp",
 		CSRFHeader: "X-CSRF-Token", Error: "problem",
 		Routes: map[string]string{
 			"login": "/login", "logout": "/logout", "csrf": "/csrf", "me": "/me", "validate": "/validate",

@@ -1,12 +1,16 @@
 package web_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
+
+	"sallyport/broker"
+	"sallyport/web/wire"
 )
 
 func TestDOS03_AThousandFlowCookiesCostABoundedNumberOfLooks(t *testing.T) {
@@ -79,5 +83,15 @@ func TestALinkDoesNotChooseWhoGetsThePasswordOfARuledDomain(t *testing.T) {
 	sent := b.post("/login", page.form("/login", field("username", "ines@partner.example")))
 	if to := sent.header.Get("Location"); !strings.HasPrefix(to, "/login/continue/idp-a?") {
 		t.Errorf("a name of a ruled domain goes to %q", to)
+	}
+}
+
+func TestKEY03_AKeyCountsInTheHeadersOfTheProfileOnly(t *testing.T) {
+	app := &broker.Application{ID: "x", Profile: &broker.Profile{KeyHeaders: []string{"X-House-Key"}}}
+	for header, want := range map[string]error{"X-House-Key": nil, "X-Api-Key": wire.ErrNoCredential, "X-Other": wire.ErrNoCredential} {
+		r := &http.Request{Header: http.Header{header: {"anything"}}}
+		if _, err := wire.HeaderCredential(r, app); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", header, err, want)
+		}
 	}
 }

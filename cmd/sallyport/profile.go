@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net/http"
+
 	"sallyport/broker"
 	"sallyport/configs"
 )
@@ -9,7 +11,7 @@ import (
 // claim off.
 func spellProfile(name string, p *configs.Profile, keyPrefix string) *broker.Profile {
 	return &broker.Profile{
-		Name: name, BasePath: p.BasePath, KeyHeaders: p.APIKey.Headers, KeyPrefix: keyPrefix, CSRFHeader: p.CSRFHeader,
+		Name: name, BasePath: p.BasePath, KeyHeaders: canonical(p.APIKey.Headers), KeyPrefix: keyPrefix, CSRFHeader: p.CSRFHeader,
 		Error: p.Error,
 		Routes: named(map[string]string{
 			"login": p.Routes.Login, "logout": p.Routes.Logout, "csrf": p.Routes.CSRF, "me": p.Routes.Me,
@@ -30,6 +32,15 @@ func spellProfile(name string, p *configs.Profile, keyPrefix string) *broker.Pro
 		}),
 		Claims: claimsOf(p.Claims),
 	}
+}
+
+// canonical spells header names as requests carry them.
+func canonical(headers []string) []string {
+	out := make([]string, len(headers))
+	for i, h := range headers {
+		out[i] = http.CanonicalHeaderKey(h)
+	}
+	return out
 }
 
 func named(all map[string]string) map[string]string {

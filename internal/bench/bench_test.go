@@ -61,7 +61,7 @@ func newHouse(b *testing.B) *house {
 		b.Fatal(err)
 	}
 	h := &house{store: store, profile: &broker.Profile{
-		Name: "default", BasePath: "/api/auth", KeyPrefix: "sp", CSRFHeader: "X-CSRF-Token", KeyHeaders: []string{"X-API-Key"},
+		Name: "default", BasePath: "/api/auth", KeyPrefix: "sp", CSRFHeader: "X-CSRF-Token", KeyHeaders: []string{"Authorization", "X-Api-Key"},
 		Claims: []broker.Claim{{Source: "username", Name: "preferred_username"}, {Source: "roles", Name: "roles", Shape: "list"}},
 	}}
 	h.Broker = broker.New(broker.Options{Store: store, Log: slog.New(slog.DiscardHandler), Now: time.Now})

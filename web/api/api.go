@@ -75,7 +75,7 @@ func (a *API) application(r *http.Request) (*broker.Application, error) {
 
 // caller authenticates the request to the application it acts for. An unsafe method with a cookie passes the guard.
 func (a *API) caller(r *http.Request, app *broker.Application) (identity.Principal, error) {
-	c, err := wire.HeaderCredential(r)
+	c, err := wire.HeaderCredential(r, app)
 	if errors.Is(err, wire.ErrNoCredential) {
 		c, err = wire.CookieCredential(r, app)
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +48,7 @@ var ErrNoCredential = identity.WithCode("unauthenticated", fmt.Errorf("no creden
 // cookies, else the application's cookie. Two header credentials, or a cookie sent twice, are identity.ErrInvalid;
 // nothing at all is ErrNoCredential. Other schemes in Authorization (Basic …) belong to the application, not to us.
 func Credential(r *http.Request, app *broker.Application) (broker.Credential, error) {
-	c, err := HeaderCredential(r)
+	c, err := HeaderCredential(r, app)
 	if err == nil || !errors.Is(err, ErrNoCredential) {
 		return c, err
 	}
@@ -66,29 +67,39 @@ func CookieCredential(r *http.Request, app *broker.Application) (broker.Credenti
 	}
 }
 
-// HeaderCredential reads Authorization: Bearer (a token or an API key) and X-API-Key.
-func HeaderCredential(r *http.Request) (broker.Credential, error) {
-	var found []broker.Credential
-	for _, v := range r.Header["Authorization"] {
+// bearerHeader is where tokens travel, and API keys where the profile says so.
+const bearerHeader = "Authorization"
+
+// HeaderCredential reads Authorization: Bearer (a token, or an API key) and the headers that the application's profile
+// has for API keys. A key in a header that the profile does not name is none.
+func HeaderCredential(r *http.Request, app *broker.Application) (broker.Credential, error) {
+	var found broker.Credential
+	count := 0
+	for _, v := range r.Header[bearerHeader] {
 		scheme, value, _ := strings.Cut(v, " ")
 		if !strings.EqualFold(scheme, "Bearer") {
 			continue
 		}
 		value = strings.TrimSpace(value) // an empty one is a credential too, a bad one: it must not let a cookie count
 		carrier := broker.Bearer
-		if broker.IsKey(value) {
+		if broker.IsKey(value) && slices.Contains(app.Profile.KeyHeaders, bearerHeader) {
 			carrier = broker.APIKey
 		}
-		found = append(found, broker.NewCredential(carrier, value))
+		found, count = broker.NewCredential(carrier, value), count+1
 	}
-	for _, v := range r.Header["X-Api-Key"] {
-		found = append(found, broker.NewCredential(broker.APIKey, v))
+	for _, name := range app.Profile.KeyHeaders {
+		if name == bearerHeader {
+			continue
+		}
+		for _, v := range r.Header[name] {
+			found, count = broker.NewCredential(broker.APIKey, v), count+1
+		}
 	}
-	switch len(found) {
+	switch count {
 	case 0:
 		return broker.Credential{}, ErrNoCredential
 	case 1:
-		return found[0], nil
+		return found, nil
 	default:
 		return broker.Credential{}, two("two header credentials")
 	}
