@@ -16,7 +16,7 @@ check() { # check NAME COMMAND…: the command fails, or prints nothing it shoul
 
 silent() { # silent COMMAND…: whatever it prints is a finding
   local out status=0
-  out=$("$@" 2>&1) || status=$?
+  out=$("$@" 2>&1 | sed '/^go: downloading /d'; exit "${PIPESTATUS[0]}") || status=$?
   [ -z "$out" ] || printf '%s\n' "$out"
   [ "$status" -eq 0 ] && [ -z "$out" ]
 }

@@ -41,7 +41,7 @@ func TestFWD01_AnotherApplicationsHostDoesNotOpenThisOne(t *testing.T) {
 	}
 	only := testenv.Nginx(t, testenv.NginxOptions{
 		Issuer: host(w.issuer), Sallyport: "127.0.0.1:" + strings.TrimPrefix(host(w.issuer), "sso.localhost:"),
-		Sites: []testenv.NginxSite{{Host: "vault.localhost", Upstream: w.echo.address()}},
+		AnyHost: true, Sites: []testenv.NginxSite{{Host: "vault.localhost", Upstream: w.echo.address()}},
 	})
 	for name, answer := range map[string]*http.Response{
 		"the request line says vault and the Host header app": raw(t, w.nginx.Port,

@@ -23,8 +23,10 @@ type NginxOptions struct {
 	Port int
 	// Issuer is Sallyport's host with port, as its configuration names it; Sallyport is where it is reached.
 	Issuer, Sallyport string
-	// Sites are the applications; a request for another host is answered as for the first.
+	// Sites are the applications.
 	Sites []NginxSite
+	// AnyHost leaves out the server for unknown hosts that the example asks for: the first site answers them too.
+	AnyHost bool
 }
 
 // NginxServer is a running nginx with examples/nginx/sallyport.conf, once for each site.
@@ -50,7 +52,10 @@ func Nginx(t testing.TB, o NginxOptions) *NginxServer {
 	dir := Dir(t)
 	n := &NginxServer{Port: o.Port, AccessLog: filepath.Join(dir, "access.log"), ErrorLog: filepath.Join(dir, "error.log")}
 	example := nginxExample(t)
-	sites := make([]string, 0, len(o.Sites))
+	sites := make([]string, 0, len(o.Sites)+1)
+	if !o.AnyHost {
+		sites = append(sites, fmt.Sprintf("server { listen 127.0.0.1:%d default_server; return 421; }", o.Port))
+	}
 	for _, site := range o.Sites {
 		sites = append(sites, nginxSite(t, example, o, site))
 	}
