@@ -53,13 +53,13 @@ func (f *flattener) add(path string, value json.RawMessage, depth int) error {
 	if depth > maxClaimDepth {
 		return errClaimsTooMany
 	}
-	if len(value) > 0 && value[0] == '{' {
-		return f.object(path, value, depth)
-	}
-	if f.seen[path] {
+	if f.seen[path] { // an object has a path too: {"a": {"": {…}}, "a.": 1} are two claims at "a."
 		return fmt.Errorf("%w: %q", errClaimAmbiguous, cut(path))
 	}
 	f.seen[path] = true
+	if len(value) > 0 && value[0] == '{' {
+		return f.object(path, value, depth)
+	}
 	if err := f.count(len(path)); err != nil {
 		return err
 	}

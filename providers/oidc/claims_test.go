@@ -82,7 +82,7 @@ func TestClaimsPastTheirBoundsAreRefusedNotCut(t *testing.T) {
 func FuzzFlattenClaims(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"a":{"b":[1,true,"x"]}}`, `{"a.b":1,"a":{"b":2}}`, `{"groups":["x"],"iss":"y"}`, `{"a":[[1]],"b":null}`,
-		`{"a":{"":{"":1}},"a..":2}`, `{"https://contoso.com/roles":["r"]}`,
+		`{"a":{"":{"":1}},"a..":2}`, `{"a":{"":{}},"a.":0}`, `{"https://contoso.com/roles":["r"]}`,
 	} {
 		f.Add([]byte(seed))
 	}
