@@ -88,7 +88,7 @@ const maxKeys = 100
 type NewKey struct {
 	Name        string
 	Application *Application
-	// Roles the key may use; empty: all of its owner's.
+	// Roles the key may use; nil: all of its owner's. A list without any is a mistake, not a wish for all.
 	Roles []string
 	// Lifetime; zero: the default.
 	Lifetime time.Duration
@@ -152,8 +152,10 @@ func (b *Broker) newKey(v Visit, p identity.Principal, n NewKey) (sessions.Key, 
 			fmt.Errorf("key lifetime %s, at most %s: %w", life, v.Keys.MaxLifetime, identity.ErrInvalid))
 	}
 	roles := slices.Clone(n.Roles)
-	if len(roles) == 0 {
+	if n.Roles == nil {
 		roles = slices.Clone(p.Roles)
+	} else if len(roles) == 0 {
+		return sessions.Key{}, identity.WithCode("roles_missing", fmt.Errorf("key without roles: %w", identity.ErrInvalid))
 	}
 	slices.Sort(roles)
 	roles = slices.Compact(roles)

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -287,6 +286,6 @@ func (c Claim) shaped(values []string) any {
 		}
 		return values[0]
 	default:
-		return slices.Concat([]string{}, values) // never null on the wire
+		return append([]string{}, values...) // never null on the wire
 	}
 }

@@ -1,8 +1,10 @@
 package broker_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"sallyport/audit"
@@ -154,5 +156,29 @@ func TestDoorFor_ALinkDoesNotChooseWhoGetsThePasswordOfARuledDomain(t *testing.T
 		if err != nil || d.ID != c.want {
 			t.Errorf("%s: %s, want %s (%v)", name, d.ID, c.want, err)
 		}
+	}
+}
+
+func TestKEY02_AListWithoutRolesIsNoWishForAll(t *testing.T) {
+	h := newHouse(t)
+	h.addPerson("ada", "operators")
+	ada := h.signIn("ada")
+	_, _, err := h.CreateKey(t.Context(), h.visit(), ada.Principal,
+		broker.NewKey{Name: "none", Application: h.app("app"), Roles: []string{}})
+	wantErr(t, err, identity.ErrInvalid, "roles_missing")
+	all, _, err := h.CreateKey(t.Context(), h.visit(), ada.Principal, broker.NewKey{Name: "all", Application: h.app("app")})
+	if err != nil || len(all.Roles) != len(ada.Principal.Roles) {
+		t.Errorf("no list is %q (%v)", all.Roles, err)
+	}
+}
+
+func TestATokenWithoutRolesSaysSoWithAnEmptyList(t *testing.T) {
+	h := newHouse(t)
+	h.addAdministrator("root") // administers by hand, holds no role
+	api := h.signInAs(h.atAPI(broker.Self), "", "root")
+	raw := h.token(api, broker.Self)
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(raw, ".")[1])
+	if err != nil || !strings.Contains(string(payload), `"roles":[]`) {
+		t.Errorf("claims are %s (%v)", payload, err)
 	}
 }

@@ -45,7 +45,7 @@ func TestFlowCookiesLeaveRoomInTheLineThatProxiesTake(t *testing.T) {
 func TestKEY03_AKeyInThePathIsRefusedAndNotLogged(t *testing.T) {
 	h := newHouse(t)
 	b := h.signedIn("lena")
-	made := b.post("/me/keys/create", b.get("/me").form("/me/keys/create", url.Values{"name": {"x"}, "days": {"3"}}))
+	made := b.post("/me/keys/create", b.get("/me").form("/me/keys/create", url.Values{"name": {"x"}, "days": {"3"}, "role": {"viewer"}}))
 	key := regexp.MustCompile(`sp_[a-z2-7]{26}_[a-z2-7]{59}`).FindString(made.body)
 	if key == "" {
 		t.Fatalf("no key was made: %s", made.body)

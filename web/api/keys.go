@@ -89,7 +89,7 @@ func texts(v any) ([]string, error) {
 	if !ok {
 		return nil, invalid("field_invalid", "field is no list")
 	}
-	var out []string
+	out := []string{} // an empty list is not the same as none
 	for _, i := range items {
 		s, ok := i.(string)
 		if !ok {

@@ -249,7 +249,8 @@ func (p *Pages) createKey(w http.ResponseWriter, r *http.Request) error {
 		days = -1 // refused below with the field's own sentence
 	}
 	key, whole, err := p.house.Broker.CreateKey(r.Context(), wire.Of(r).Visit, who, broker.NewKey{
-		Name: in[0], Application: app, Roles: r.PostForm[templates.FieldRole], Lifetime: time.Duration(days) * 24 * time.Hour,
+		Name: in[0], Application: app, Roles: append([]string{}, r.PostForm[templates.FieldRole]...),
+		Lifetime: time.Duration(days) * 24 * time.Hour,
 	})
 	if err != nil {
 		return p.keyRefused(w, r, who, in[0], err)
@@ -263,6 +264,7 @@ func (p *Pages) keyRefused(w http.ResponseWriter, r *http.Request, who identity.
 	field := map[string]string{
 		"name_invalid": templates.FieldName, "too_many_keys": templates.FieldName,
 		"lifetime_invalid": templates.FieldDays, "key_role_not_held": templates.FieldRole,
+		"roles_missing": templates.FieldRole,
 	}[identity.CodeOf(err)]
 	if field == "" {
 		return err

@@ -218,7 +218,7 @@ func TestEveryCodeHasItsOwnSentencesAndUnknownOnesFallBack(t *testing.T) {
 		password_invalid password_too_long password_too_short password_too_simple
 		provider_ambiguous provider_misconfigured provider_needs_browser provider_refused
 		provider_removed provider_reply_invalid provider_unavailable provider_unknown
-		proxy_not_trusted refresh_not_possible reply_invalid setup_closed setup_code_invalid
+		proxy_not_trusted refresh_not_possible reply_invalid roles_missing setup_closed setup_code_invalid
 		too_large too_many_keys two_credentials unauthenticated unavailable unknown_host username_invalid
 		username_taken wrong_application`)
 	if diff := cmp.Diff(codes, r.Codes()); diff != "" {
