@@ -10,6 +10,7 @@ wanted=(
   slapd:/usr/sbin/slapd
   ldap-utils:/usr/bin/ldapsearch
   nginx:/usr/sbin/nginx
+  caddy:/usr/bin/caddy
   chromium:/usr/bin/chromium
   python3-jwt:/usr/lib/python3/dist-packages/jwt
   python3-cryptography:/usr/lib/python3/dist-packages/cryptography

@@ -3,9 +3,12 @@ package web_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"sallyport/broker"
 )
@@ -329,6 +333,373 @@ func TestForwardAuthRedirectsNavigationsOnly(t *testing.T) {
 	}
 	if p := b.post("http://app.localhost/x", url.Values{}); p.status != 401 {
 		t.Errorf("a form gets %d", p.status)
+	}
+}
+
+// original is a request as Caddy and Traefik tell of it: X-Forwarded-… to value.
+type original map[string][]string
+
+// about is a GET of an address.
+func about(address string) original {
+	scheme, rest, _ := strings.Cut(address, "://")
+	host, path, _ := strings.Cut(rest, "/")
+	return original{"Proto": {scheme}, "Host": {host}, "Uri": {"/" + path}, "Method": {http.MethodGet}}
+}
+
+// with changes one of the headers.
+func (o original) with(name string, values ...string) original {
+	o[name] = values
+	return o
+}
+
+// askForward puts the question of Caddy and Traefik.
+func (b *browser) askForward(o original, headers ...string) *page {
+	b.t.Helper()
+	r := b.request(http.MethodGet, "/authz/forward", nil)
+	for name, values := range o {
+		r.Header["X-Forwarded-"+name] = values
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		r.Header.Add(headers[i], headers[i+1])
+	}
+	return b.do(r)
+}
+
+func TestFWD01_OnlyListedProxiesAreAnsweredInEverySpelling(t *testing.T) {
+	build(t, plan{}).program().askForward(about("http://app.localhost/")).problem(403, "proxy_not_trusted")
+	elsewhere := build(t, plan{proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
+	p := elsewhere.program().askForward(about("http://app.localhost/"), "X-Forwarded-For", "192.0.2.1", "Accept", "text/html")
+	p.problem(403, "proxy_not_trusted") // no redirect either: it would lead here again
+	newHouse(t).program().askForward(about("http://app.localhost/")).problem(401, "unauthenticated")
+}
+
+func TestFWD02_ForwardAuthAnswersWithTheSameHeaders(t *testing.T) {
+	h := newHouse(t)
+	cookie := h.opened("lena", "http://reports.localhost/", "reports")
+	b := h.program()
+	p := b.askForward(about("http://reports.localhost/x?y=1").with("Method", "POST"), "Cookie", cookie, "Cookie", "a=1",
+		"X-Auth-User", "root", "X-Auth-Roles", "admin").want(200, "")
+	nginx := b.ask("http://reports.localhost/x?y=1", "Cookie", cookie, "Cookie", "a=1").want(204, "")
+	for name, want := range map[string]string{
+		"X-Auth-User": "lena", "X-Auth-Name": "Lena", "X-Auth-Roles": "operator,viewer", "X-Auth-Cookie": "a=1", "Cookie": "a=1",
+		"X-Auth-Email": "lena@house.example", "Cache-Control": "no-store", "X-Auth-Id": nginx.header.Get("X-Auth-Id"),
+	} {
+		if got := p.header.Values(name); !slices.Equal(got, []string{want}) {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if claims := claimsOf(t, p.header.Get("X-Auth-Token")); claims["aud"] != "reports" {
+		t.Errorf("claims %v", claims)
+	}
+	empty := b.askForward(about("http://app.localhost/"), "Cookie", h.opened("vera", "http://app.localhost/", "app"))
+	for _, name := range []string{"X-Auth-Token", "X-Auth-Cookie", "Cookie"} {
+		if got := empty.want(200, "").header.Values(name); !slices.Equal(got, []string{""}) {
+			t.Errorf("an empty %s is told as %q", name, got)
+		}
+	}
+}
+
+func TestFWD03_ForwardAuthDeniesWhatIsNotCertain(t *testing.T) {
+	h := newHouse(t)
+	cookie := h.opened("lena", "http://app.localhost/", "app")
+	ok := func() original { return about("http://app.localhost/") }
+	if p := h.program().askForward(ok(), "Cookie", cookie); p.status != 200 {
+		t.Fatalf("the cookie does not open: %d", p.status)
+	}
+	const missing, invalid, unknown = "original_url_missing", "original_url_invalid", "unknown_host"
+	for name, c := range map[string]struct {
+		asked original
+		code  string
+	}{
+		"nothing":                          {original{}, missing},
+		"no scheme":                        {ok().with("Proto"), missing},
+		"no host":                          {ok().with("Host"), missing},
+		"no path":                          {ok().with("Uri"), missing},
+		"no method":                        {ok().with("Method"), missing},
+		"two schemes":                      {ok().with("Proto", "http", "http"), missing},
+		"two hosts":                        {ok().with("Host", "app.localhost", "reports.localhost"), missing},
+		"two paths":                        {ok().with("Uri", "/", "/"), missing},
+		"two methods":                      {ok().with("Method", "GET", "POST"), missing},
+		"an empty scheme":                  {ok().with("Proto", ""), invalid},
+		"an empty host":                    {ok().with("Host", ""), invalid},
+		"an empty path":                    {ok().with("Uri", ""), invalid},
+		"another scheme":                   {ok().with("Proto", "ftp"), invalid},
+		"two schemes in one":               {ok().with("Proto", "http, https"), invalid},
+		"a scheme that holds an address":   {about("http://reports.localhost/").with("Proto", "http://app.localhost/x?"), invalid},
+		"the same as a path":               {about("http://reports.localhost/").with("Proto", "http://app.localhost/x"), invalid},
+		"a host that holds a path":         {ok().with("Host", "app.localhost/x").with("Uri", "/y"), invalid},
+		"a host that holds a query":        {ok().with("Host", "app.localhost/?"), invalid},
+		"a fragment in the host":           {ok().with("Host", "app.localhost#.reports.localhost"), invalid},
+		"a backslash in the host":          {ok().with("Host", `app.localhost\.reports.localhost`), invalid},
+		"userinfo":                         {ok().with("Host", "x@app.localhost"), invalid},
+		"a space":                          {ok().with("Host", "app.local host"), invalid},
+		"two hosts in one":                 {ok().with("Host", "app.localhost, reports.localhost"), invalid},
+		"two hosts in one, without spaces": {ok().with("Host", "app.localhost,reports.localhost"), unknown},
+		"a path that goes on with the host": {
+			ok().with("Host", "app").with("Uri", ".localhost/"), invalid,
+		},
+		"a path that is userinfo":  {ok().with("Uri", "@reports.localhost/"), invalid},
+		"a path that is a port":    {ok().with("Uri", ":81/"), invalid},
+		"an address for a path":    {ok().with("Uri", "http://app.localhost/"), invalid},
+		"an asterisk for a path":   {ok().with("Uri", "*"), invalid},
+		"a host nobody knows":      {about("http://elsewhere.localhost/"), unknown},
+		"a dot after the host":     {about("http://app.localhost./"), unknown},
+		"the issuer's host":        {about("http://sso.localhost/"), unknown},
+		"another port":             {about("http://app.localhost:81/"), unknown},
+		"between two applications": {about("http://shared.localhost/one/../two/"), invalid},
+		"the same, encoded":        {about("http://shared.localhost/one/%2e%2E/two/"), invalid},
+		"an encoded slash":         {about("http://shared.localhost/one/..%2ftwo/"), invalid},
+		"behind a fragment":        {about("http://shared.localhost/one/#/../../two/"), invalid},
+		"slashes to be merged":     {about("http://shared.localhost/one//two/"), invalid},
+		"outside of both":          {about("http://shared.localhost/three"), unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := h.program()
+			b.t = t
+			b.askForward(c.asked, "Cookie", cookie).problem(403, c.code)
+			b.askForward(c.asked, "Cookie", cookie, "Accept", "text/html").problem(403, c.code)
+			// The other spelling's header stands in for nothing.
+			b.askForward(c.asked, "Cookie", cookie, "X-Original-Url", "http://app.localhost/").problem(403, c.code)
+		})
+	}
+	b := h.program()
+	r := b.request(http.MethodGet, "/authz/nginx", nil)
+	r.Header.Set("Cookie", cookie)
+	for name, values := range ok() {
+		r.Header["X-Forwarded-"+name] = values
+	}
+	b.do(r).problem(403, missing)
+}
+
+func TestFWD03_ForwardAuthSaysUnavailableToEverybody(t *testing.T) {
+	h := newHouse(t)
+	cookie := h.opened("lena", "http://app.localhost/", "app")
+	h.poll()
+	h.clock.advance(6 * time.Second)
+	h.store.broken.Store(true)
+	for _, accept := range []string{"text/html", "application/json"} {
+		p := h.program().askForward(about("http://app.localhost/"), "Cookie", cookie, "Accept", accept)
+		p.problem(503, "unavailable")
+		if p.header.Get("Retry-After") == "" || p.header.Get("X-Auth-User") != "" {
+			t.Errorf("503 with the headers %v", p.header)
+		}
+	}
+}
+
+func TestFWD03_ForwardAuthTellsBrowsersWhereToGo(t *testing.T) {
+	h := newHouse(t)
+	vera := h.opened("vera", "http://app.localhost/", "app")
+	lena := h.opened("lena", "http://reports.localhost/", "reports")
+	if err := h.broker.SetGroups(t.Context(), h.visit(), "test", "lena", []string{"viewer"}); err != nil {
+		t.Fatal(err)
+	}
+	const login = "http://app.localhost/.sallyport/login?to="
+	back := func(address string) string { return login + url.QueryEscape(address) }
+	page := []string{"Accept", "text/html"}
+	lenaGoes, veraGoes := append([]string{"Cookie", lena}, page...), append([]string{"Cookie", vera}, page...)
+	for name, c := range map[string]struct {
+		asked    original
+		headers  []string
+		status   int
+		location string
+	}{
+		"a navigation": {
+			about("http://app.localhost/x/y?a=b%20c&d=//e"), page, 303, back("http://app.localhost/x/y?a=b%20c&d=//e"),
+		},
+		"a HEAD": {
+			about("http://app.localhost/x").with("Method", "HEAD"), page, 303, back("http://app.localhost/x"),
+		},
+		"a host in capitals": {about("http://APP.localhost/x"), page, 303, back("http://app.localhost/x")},
+		"another scheme":     {about("https://app.localhost/x"), page, 303, back("http://app.localhost/x")},
+		"a path that looks like a host": {
+			about("http://app.localhost//evil.example/"), page, 303, back("http://app.localhost/"),
+		},
+		"one of two on a host": {
+			about("http://shared.localhost/one/x"), page, 303,
+			"http://shared.localhost/.sallyport/login?to=" + url.QueryEscape("http://shared.localhost/one/x"),
+		},
+		"a credential that is none": {
+			about("http://app.localhost/x"), append([]string{"Cookie", "__Host-sallyport-app=x"}, page...), 303,
+			back("http://app.localhost/x"),
+		},
+		"a role that is missing": {
+			about("http://reports.localhost/x"), lenaGoes, 303,
+			"http://sso.localhost/denied?application=reports",
+		},
+		"a navigation, said by the browser": {
+			about("http://app.localhost/"), []string{"Sec-Fetch-Mode", "navigate"}, 303, back("http://app.localhost/"),
+		},
+		"a script":                    {about("http://app.localhost/"), append([]string{"Sec-Fetch-Mode", "cors"}, page...), 401, ""},
+		"a program":                   {about("http://app.localhost/"), nil, 401, ""},
+		"a form":                      {about("http://app.localhost/").with("Method", "POST"), page, 401, ""},
+		"a method in lower case":      {about("http://app.localhost/").with("Method", "get"), page, 401, ""},
+		"an empty method":             {about("http://app.localhost/").with("Method", ""), page, 401, ""},
+		"a program without the role":  {about("http://reports.localhost/"), []string{"Cookie", lena}, 403, ""},
+		"a form without the role":     {about("http://reports.localhost/").with("Method", "POST"), lenaGoes, 403, ""},
+		"a navigation that is let in": {about("http://app.localhost/"), veraGoes, 200, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := h.program()
+			b.t = t
+			p := b.askForward(c.asked, c.headers...)
+			if p.status != c.status || p.header.Get("Location") != c.location {
+				t.Fatalf("%d to %q, want %d to %q", p.status, p.header.Get("Location"), c.status, c.location)
+			}
+			switch c.status {
+			case 303:
+				if p.header.Get("Cache-Control") != "no-store" || p.header.Get("X-Auth-User") != "" || p.header.Get("Set-Cookie") != "" {
+					t.Errorf("a redirect with the headers %v", p.header)
+				}
+			case 401:
+				p.problem(401, "unauthenticated")
+			case 403:
+				p.problem(403, "no_role")
+			}
+		})
+	}
+	if err := h.broker.SetDisabled(t.Context(), h.visit(), "test", "vera", true); err != nil {
+		t.Fatal(err)
+	}
+	p := h.program().askForward(about("http://app.localhost/"), "Cookie", vera, "Accept", "text/html")
+	if to := p.header.Get("Location"); p.status != 303 || to != back("http://app.localhost/") {
+		t.Errorf("a closed account: %d to %q", p.status, to)
+	}
+	if p := h.program().askForward(about("http://app.localhost/"), "Cookie", vera); p.status != 401 {
+		t.Errorf("a program of a closed account: %d", p.status)
+	}
+}
+
+func TestFWD04_ForwardAuthHandsOnNoCookieOfOurs(t *testing.T) {
+	h := newHouse(t)
+	cookie := h.opened("lena", "http://app.localhost/", "app")
+	for name, c := range map[string]struct{ sent, want string }{
+		"alone":          {cookie, ""},
+		"between":        {"a=1; " + cookie + "; b=2", "a=1; b=2"},
+		"others of ours": {cookie + "; __Host-sallyport=x; __host-SALLYPORT-app=y; a=1", "a=1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := h.program()
+			b.t = t
+			p := b.askForward(about("http://app.localhost/"), "Cookie", c.sent).want(200, "")
+			for _, in := range []string{"X-Auth-Cookie", "Cookie"} {
+				if got := p.header.Values(in); !slices.Equal(got, []string{c.want}) {
+					t.Errorf("%s %q, want %q", in, got, c.want)
+				}
+			}
+		})
+	}
+}
+
+func TestFWD05_ForwardAuthsDecisionsDoNotMix(t *testing.T) {
+	h := newHouse(t)
+	lena, vera := h.opened("lena", "http://app.localhost/", "app"), h.opened("vera", "http://app.localhost/", "app")
+	reports := h.opened("lena", "http://reports.localhost/", "reports")
+	questions := []struct {
+		cookie, original, method, user string
+		status                         int
+	}{
+		{lena, "http://app.localhost/x", "GET", "lena", 200},
+		{vera, "http://app.localhost/x", "POST", "vera", 200},
+		{reports, "http://reports.localhost/x", "GET", "lena", 200},
+		{vera, "http://reports.localhost/x", "GET", "", 303},
+		{vera, "http://reports.localhost/x", "POST", "", 401},
+		{lena, "http://reports.localhost/x", "GET", "", 303},
+		{"a=1", "http://app.localhost/x", "POST", "", 401},
+	}
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		b := h.program()
+		wg.Go(func() {
+			for i := range 56 {
+				q := questions[(i+worker)%len(questions)]
+				p := b.askForward(about(q.original).with("Method", q.method), "Cookie", q.cookie, "Accept", "text/html")
+				if p.status != q.status || p.header.Get("X-Auth-User") != q.user {
+					t.Errorf("%s %s with %.30s: %d as %q", q.method, q.original, q.cookie, p.status, p.header.Get("X-Auth-User"))
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestFWD02_TheTraefikExampleLeavesNothingOfTheClients does to a request what Traefik's source does with the documented
+// options, in place of a Traefik: delete and copy the listed headers, then those of the expression, then clean.
+func TestFWD02_TheTraefikExampleLeavesNothingOfTheClients(t *testing.T) {
+	text, err := os.ReadFile("../examples/traefik/dynamic.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		HTTP struct {
+			Routers     map[string]struct{ Middlewares []string }
+			Middlewares struct {
+				Ask struct {
+					ForwardAuth struct {
+						Address    string
+						Trust      *bool    `yaml:"trustForwardHeader"`
+						Headers    []string `yaml:"authResponseHeaders"`
+						Expression string   `yaml:"authResponseHeadersRegex"`
+					} `yaml:"forwardAuth"`
+				} `yaml:"sallyport-ask"`
+				Clean struct {
+					Headers struct {
+						Request map[string]string `yaml:"customRequestHeaders"`
+					}
+				} `yaml:"sallyport-clean"`
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	ask, clean := file.HTTP.Middlewares.Ask.ForwardAuth, file.HTTP.Middlewares.Clean.Headers.Request
+	if ask.Trust == nil || *ask.Trust || !strings.HasSuffix(ask.Address, "/authz/forward") {
+		t.Errorf("the question is %+v", ask)
+	}
+	for name, want := range map[string][]string{
+		"app": {"sallyport-ask", "sallyport-clean"}, "app-sallyport": {"sallyport-clean"},
+	} {
+		if got := file.HTTP.Routers[name].Middlewares; !slices.Equal(got, want) {
+			t.Errorf("router %s has the middlewares %q, want %q", name, got, want)
+		}
+	}
+
+	h := newHouse(t)
+	cookie := h.opened("lena", "http://app.localhost/", "app")
+	said := h.program().askForward(about("http://app.localhost/"), "Cookie", cookie+"; a=1").want(200, "").header
+	passed := http.Header{"Accept": {"*/*"}, "Cookie": {cookie + "; a=1"}, "Authorization": {"forged"}}
+	for _, name := range []string{
+		"X-Auth-User", "X-Auth-Id", "X-Auth-Name", "X-Auth-Email", "X-Auth-Roles", "X-Auth-Token", "X-Auth-Cookie", "X-Auth-Else",
+		"X_auth_user", "X-Auth_user", "X_auth-Roles", "X-Api-Key", "X-Original-Url",
+	} {
+		passed[name] = []string{"forged"}
+	}
+	for _, name := range ask.Headers {
+		name = http.CanonicalHeaderKey(name)
+		delete(passed, name)
+		if said[name] != nil {
+			passed[name] = said[name]
+		}
+	}
+	identities := regexp.MustCompile(ask.Expression)
+	maps.DeleteFunc(passed, func(name string, _ []string) bool { return identities.MatchString(name) })
+	for name, values := range said {
+		if identities.MatchString(name) {
+			passed[name] = values
+		}
+	}
+	for name, value := range clean {
+		if value != "" {
+			t.Errorf("%s is set to %q", name, value)
+		}
+		passed.Del(name)
+	}
+	want := http.Header{
+		"Accept": {"*/*"}, "Cookie": {"a=1"}, "X-Auth-User": {"lena"}, "X-Auth-Id": said["X-Auth-Id"], "X-Auth-Name": {"Lena"},
+		"X-Auth-Email": {"lena@house.example"}, "X-Auth-Roles": {"operator,viewer"}, "X-Auth-Token": {""},
+	}
+	if diff := cmp.Diff(want, passed); diff != "" {
+		t.Errorf("what the application gets (-want +got):\n%s", diff)
 	}
 }
 

@@ -35,7 +35,7 @@ func issuerSurfaces(h *wire.House, profile *broker.Profile) []surface {
 		{"pages", true, pages.New(h).Routes()},
 		{"api", false, api.New(h, profile).Routes()},
 		{"op", false, map[string]wire.Handler{"GET /.well-known/jwks.json": op.JWKS(h)}},
-		{"authz", false, map[string]wire.Handler{"/authz/nginx": authz.Decide(h, authz.Nginx())}},
+		{"authz", false, authz.Surface(h)},
 		{"static", true, map[string]wire.Handler{
 			"GET " + static.Prefix: told(static.Handler()),
 			"GET /robots.txt":      told(static.Robots()),

@@ -17,14 +17,38 @@ import (
 	"sallyport/web/wire"
 )
 
-// Spelling is how one kind of proxy asks.
+// Spelling is how one kind of proxy asks, and how it wants to be told.
 type Spelling struct {
-	// URL is the header that carries the address of the original request.
-	URL string
+	// Address lists the headers that put together are the address of the original request: one with all of it, or three
+	// with scheme, host, and path with query.
+	Address []string
+	// Method is the header with the original request's method. With it the proxy hands our answer to the client as it is:
+	// a browser that goes somewhere is told no by a redirect. Without it the proxy keeps a no to itself.
+	Method string
+	// Cookies are the headers of a yes that carry the request's cookies without ours (FWD-04).
+	Cookies []string
+	// Yes is the status of a yes.
+	Yes int
 }
 
 // Nginx is auth_request of nginx: it understands 2xx, 401 and 403; every other denial becomes a 500 there.
-func Nginx() Spelling { return Spelling{URL: "X-Original-Url"} }
+func Nginx() Spelling {
+	return Spelling{Address: []string{"X-Original-Url"}, Cookies: []string{headerCookie}, Yes: http.StatusNoContent}
+}
+
+// Forward is forward_auth of Caddy and ForwardAuth of Traefik. Traefik can copy a header but not rename one, so cookies
+// stand under their own name too.
+func Forward() Spelling {
+	return Spelling{
+		Address: []string{"X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Uri"}, Method: "X-Forwarded-Method",
+		Cookies: []string{headerCookie, "Cookie"}, Yes: http.StatusOK,
+	}
+}
+
+// Surface lists "METHOD path" → handler of all spellings. auth_request asks with any method, the others with GET.
+func Surface(h *wire.House) map[string]wire.Handler {
+	return map[string]wire.Handler{"/authz/nginx": Decide(h, Nginx()), "GET /authz/forward": Decide(h, Forward())}
+}
 
 // Identity headers of a yes. The proxy must set each of them from this answer on the request it passes on, empty ones
 // too, so that a client's own never arrive (FWD-02).
@@ -41,49 +65,83 @@ const (
 // Decide answers GET /authz/….
 func Decide(h *wire.House, s Spelling) wire.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		app, err := asked(r, s)
+		q, err := s.asked(r)
 		if err != nil {
 			return err
 		}
-		p, err := decide(r, h, app)
+		p, token, err := decide(r, h, q.app)
 		if err != nil {
-			return proxyError(err)
+			return s.tell(w, r, q, proxyError(err))
 		}
-		token := ""
-		if app.ForwardToken {
-			if token, err = h.Broker.ForwardToken(r.Context(), wire.Of(r).Snapshot, p, app); err != nil {
-				return proxyError(err)
-			}
+		spell(w.Header(), p, token)
+		for _, name := range s.Cookies {
+			w.Header()[name] = []string{withoutOurs(r)}
 		}
-		spell(w.Header(), p, token, withoutOurs(r))
-		w.WriteHeader(http.StatusNoContent)
+		w.WriteHeader(s.Yes)
 		return nil
 	}
 }
 
-// asked finds the application the original request was for. Only a listed proxy may say so (FWD-01), and an address we
-// do not know is denied (FWD-03).
-func asked(r *http.Request, s Spelling) (*broker.Application, error) {
+// question is what a proxy asks: may this request reach the application.
+type question struct {
+	app *broker.Application
+	// address of the original request; method is empty where the spelling has none.
+	address *url.URL
+	method  string
+}
+
+// asked reads the question. Only a listed proxy may ask (FWD-01), and an address we do not know is denied (FWD-03).
+func (s Spelling) asked(r *http.Request) (question, error) {
 	f := wire.Of(r)
 	if !f.FromProxy {
-		return nil, denied("proxy_not_trusted", "peer is not in server.trusted_proxies")
+		return question{}, denied("proxy_not_trusted", "peer is not in server.trusted_proxies")
 	}
-	values := r.Header[s.URL]
+	q := question{}
+	var ok bool
+	if s.Method != "" {
+		if q.method, ok = only(r, s.Method); !ok {
+			return q, denied("original_url_missing", "exactly one header with the original method is needed")
+		}
+	}
+	parts := make([]string, len(s.Address))
+	for i, name := range s.Address {
+		if parts[i], ok = only(r, name); !ok {
+			return q, denied("original_url_missing", "exactly one header with the original address is needed")
+		}
+	}
+	if q.address, ok = whole(parts); !ok {
+		return q, denied("original_url_invalid", "original address cannot be read")
+	}
+	if q.app = f.ApplicationAt(q.address.Host, q.address.Path); q.app == nil {
+		return q, denied("unknown_host", "no application at the original address")
+	}
+	if twoReadings(q.address) && shared(f, q.app) {
+		return q, denied("original_url_invalid", "path may lead to another application of the host")
+	}
+	return q, nil
+}
+
+// only returns a header that is there exactly once.
+func only(r *http.Request, name string) (string, bool) {
+	values := r.Header[name]
 	if len(values) != 1 {
-		return nil, denied("original_url_missing", "exactly one header with the original address is needed")
+		return "", false
 	}
-	u, err := url.Parse(values[0])
-	if err != nil || !wholeAddress(u, values[0]) {
-		return nil, denied("original_url_invalid", "original address cannot be read")
+	return values[0], true
+}
+
+// whole reads an address from one part or from three, each of which must be all of what it stands for: a scheme such as
+// "http://open.example/?" would make the host a part of the query.
+func whole(parts []string) (*url.URL, bool) {
+	raw := parts[0]
+	if len(parts) > 1 {
+		raw = parts[0] + "://" + parts[1] + parts[2]
 	}
-	app := f.ApplicationAt(u.Host, u.Path)
-	if app == nil {
-		return nil, denied("unknown_host", "no application at the original address")
+	u, err := url.Parse(raw)
+	if err != nil || !wholeAddress(u, raw) {
+		return nil, false
 	}
-	if twoReadings(u) && shared(f, app) {
-		return nil, denied("original_url_invalid", "path may lead to another application of the host")
-	}
-	return app, nil
+	return u, len(parts) == 1 || u.Scheme == parts[0] && u.Host == parts[1]
 }
 
 // wholeAddress reports whether raw is scheme, host and path, with nothing between them that we read as the end of the
@@ -96,6 +154,9 @@ func wholeAddress(u *url.URL, raw string) bool {
 // twoReadings reports whether a proxy that cleans or decodes paths may understand another path than we do.
 func twoReadings(u *url.URL) bool {
 	raw := strings.ToLower(u.EscapedPath())
+	if u.Fragment != "" { // to some a part of the path
+		return true
+	}
 	if strings.Contains(raw, "//") || strings.ContainsAny(u.Path, "\\;") || strings.Contains(raw, "%2f") {
 		return true
 	}
@@ -114,20 +175,56 @@ func shared(f *wire.Facts, app *broker.Application) bool {
 	})
 }
 
-func decide(r *http.Request, h *wire.House, app *broker.Application) (identity.Principal, error) {
+// decide is the one decision of all spellings: who it is, and their token where the application wants one.
+func decide(r *http.Request, h *wire.House, app *broker.Application) (p identity.Principal, token string, err error) {
 	c, err := wire.Credential(r, app)
 	if err != nil {
-		return identity.Principal{}, err
+		return p, "", err
 	}
-	p, err := h.Broker.Authenticate(r.Context(), wire.Of(r).Snapshot, c, app)
-	if err != nil {
-		return p, err
+	if p, err = h.Broker.Authenticate(r.Context(), wire.Of(r).Snapshot, c, app); err != nil {
+		return p, "", err
 	}
 	if !app.Admits(p) {
-		return p, denied("no_role", "roles do not admit to the application")
+		return p, "", denied("no_role", "roles do not admit to the application")
 	}
-	return p, nil
+	if app.ForwardToken {
+		token, err = h.Broker.ForwardToken(r.Context(), wire.Of(r).Snapshot, p, app)
+	}
+	return p, token, err
 }
+
+// tell is how a no reaches the client: as an error that the proxy acts upon, or, where the client sees our answer, as the
+// way on for a browser that goes somewhere. Both ways are built from configuration; what was asked for is a return
+// address at most.
+func (s Spelling) tell(w http.ResponseWriter, r *http.Request, q question, no error) error {
+	original := *r
+	original.Method = q.method
+	if s.Method == "" || !wire.IsNavigation(&original) {
+		return no
+	}
+	var to url.URL
+	switch status, code := wire.Status(no); {
+	case status == http.StatusUnauthorized:
+		back := q.app.ReturnURL(q.address.RequestURI()).String()
+		query := url.Values{"to": {back}}
+		to = url.URL{Scheme: q.app.URL.Scheme, Host: q.app.URL.Host, Path: pathLogin, RawQuery: query.Encode()}
+	case status == http.StatusForbidden && code == "no_role":
+		issuer := wire.Of(r).Issuer
+		query := url.Values{"application": {q.app.ID}}
+		to = url.URL{Scheme: issuer.Scheme, Host: issuer.Host, Path: pathDenied, RawQuery: query.Encode()}
+	default:
+		return no
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, to.String(), http.StatusSeeOther)
+	return nil
+}
+
+// Where people are told: signing in begins on the application's own host, a missing role is explained on the issuer's.
+const (
+	pathLogin  = "/.sallyport/login"
+	pathDenied = "/denied"
+)
 
 func denied(code, why string) error {
 	return identity.WithCode(code, fmt.Errorf("%s: %w", why, identity.ErrDenied))
@@ -151,7 +248,7 @@ func proxyError(err error) error {
 
 // spell writes the identity headers. Header values take visible ASCII only; what is outside is percent-encoded, so that
 // nothing a person calls themselves can end a header or start another.
-func spell(to http.Header, p identity.Principal, token, cookies string) {
+func spell(to http.Header, p identity.Principal, token string) {
 	clear(to) // a proxy reads this answer: what protects browsers would only be carried around
 	to[headerUser] = []string{headerText(p.Username)}
 	to[headerID] = []string{p.Subject}
@@ -159,7 +256,6 @@ func spell(to http.Header, p identity.Principal, token, cookies string) {
 	to[headerEmail] = []string{headerText(p.Email)}
 	to[headerRoles] = []string{strings.Join(p.Roles, ",")}
 	to[headerToken] = []string{token}
-	to[headerCookie] = []string{cookies}
 	to["Cache-Control"] = []string{"no-store"}
 }
 

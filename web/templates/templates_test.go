@@ -219,7 +219,7 @@ func TestEveryCodeHasItsOwnSentencesAndUnknownOnesFallBack(t *testing.T) {
 		provider_ambiguous provider_misconfigured provider_needs_browser provider_refused
 		provider_removed provider_reply_invalid provider_unavailable provider_unknown
 		proxy_not_trusted refresh_not_possible reply_invalid roles_missing setup_closed setup_code_invalid
-		too_large too_many_keys two_credentials unauthenticated unavailable unknown_host username_invalid
+		token_expired token_invalid too_large too_many_keys two_credentials unauthenticated unavailable unknown_host username_invalid
 		username_taken wrong_application`)
 	if diff := cmp.Diff(codes, r.Codes()); diff != "" {
 		t.Errorf("codes (-want +got):\n%s", diff)
