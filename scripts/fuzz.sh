@@ -17,7 +17,7 @@ each=$((total / ${#targets[@]}))
 failed=0
 for target in "${targets[@]}"; do
   read -r folder name <<<"$target"
-  if ! out=$(CGO_ENABLED=0 go test -run '^$' -fuzz "^$name\$" -fuzztime "${each}s" "$folder" 2>&1); then
+  if ! out=$(CGO_ENABLED=0 go test -run '^$' -fuzz "^$name\$" -fuzztime "${each}s" -fuzzminimizetime 10x "$folder" 2>&1); then
     printf '%s\n' "$out"
     failed=1
     continue

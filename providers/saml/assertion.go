@@ -1,0 +1,172 @@
+package saml
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/beevik/etree"
+
+	"sallyport/identity"
+)
+
+// upstream is the memory of this door: what replay and logout need to know of an assertion.
+type upstream struct {
+	Issuer      string    `json:"issuer"`
+	AssertionID string    `json:"assertion_id"`
+	Until       time.Time `json:"until"`
+	NameID      string    `json:"name_id,omitempty"`
+	Format      string    `json:"name_id_format,omitempty"`
+}
+
+// Replay returns under which key an assertion of this kind of door must be remembered, and until when, so that it signs
+// in once only: afterwards its own times refuse it. The key is made of issuer and assertion id. ok is false for an
+// assertion that no provider of this package made; it must not sign anybody in.
+func Replay(a identity.Assertion) (key string, until time.Time, ok bool) {
+	var memory upstream
+	if json.Unmarshal(a.Upstream, &memory) != nil ||
+		memory.Issuer == "" || memory.AssertionID == "" || memory.Until.IsZero() {
+		return "", time.Time{}, false
+	}
+	// Neither part can hold a NUL: XML has none.
+	sum := sha256.Sum256([]byte(memory.Issuer + "\x00" + memory.AssertionID))
+	return "saml:" + base64.RawURLEncoding.EncodeToString(sum[:]), memory.Until, true
+}
+
+// assertion says what a verified assertion says about a person.
+func (p *Provider) assertion(issuer string, v verified) (identity.Assertion, error) {
+	all, err := readAttributes(v.statements, p.config.wanted())
+	if err != nil {
+		return identity.Assertion{}, err
+	}
+	who := identity.Identity{Provider: p.info.ID, AuthTime: v.authnInstant, AMR: methods(v.contextClass)}
+	if who.Subject, err = p.subject(v, all); err != nil {
+		return identity.Assertion{}, err
+	}
+	names := p.config.Attributes
+	for _, field := range []struct {
+		name string
+		into *string
+	}{{names.Username, &who.Username}, {names.Name, &who.Name}, {names.Email, &who.Email}} {
+		if values := all.get(field.name); len(values) > 0 {
+			if *field.into = values[0]; len(*field.into) > maxText {
+				return identity.Assertion{}, errors.New("a name or address is too long")
+			}
+		}
+	}
+	who.EmailVerified = p.config.EmailVerified && who.Email != ""
+	who.Groups = all.get(names.Groups)
+	for _, name := range p.config.Extra {
+		if values := all.get(name); len(values) > 0 {
+			if who.Attributes == nil {
+				who.Attributes = map[string][]string{}
+			}
+			who.Attributes[name] = values
+		}
+	}
+	kept, err := json.Marshal(upstream{
+		Issuer: issuer, AssertionID: v.id, Until: v.until, NameID: v.nameID, Format: v.nameFormat,
+	})
+	if err != nil {
+		return identity.Assertion{}, fmt.Errorf("saml: %w", err)
+	}
+	return identity.Assertion{Identity: who, UpstreamSession: v.sessionIndex, Upstream: kept}, nil
+}
+
+// subject is the NameID in the one format that was configured, or the one value of the configured attribute.
+func (p *Provider) subject(v verified, all attributes) (string, error) {
+	name, fromAttribute := p.config.subjectAttribute()
+	if !fromAttribute {
+		switch {
+		case !v.hasNameID:
+			return "", errors.New("the Subject has no NameID")
+		case v.nameFormat == formatTransient:
+			return "", errors.New("the NameID is transient and so names nobody the next time")
+		case v.nameFormat != nameFormat(p.config.NameIDFormat):
+			return "", errors.New("the NameID has another format than the configured one")
+		}
+		return v.nameID, nil
+	}
+	values := all.get(name)
+	if len(values) != 1 || len(values[0]) > maxText {
+		return "", errors.New("the subject's attribute does not have exactly one value of a sensible length")
+	}
+	return values[0], nil
+}
+
+// methods says how the person proved who they are, in the words of RFC 8176, where the class says it.
+func methods(class string) []string {
+	switch class {
+	case "urn:oasis:names:tc:SAML:2.0:ac:classes:Password",
+		"urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport":
+		return []string{"pwd"}
+	case "https://refeds.org/profile/mfa", "http://schemas.microsoft.com/claims/multipleauthn":
+		return []string{"mfa"}
+	default:
+		return nil
+	}
+}
+
+// attributes are the values of the configured attributes, by configured name.
+type attributes struct{ byName, byFriendly map[string][]string }
+
+// get returns the values of the attribute with this Name; where there is none, with this FriendlyName. The exact name
+// wins, or an attribute could pass for another by calling itself so.
+func (a attributes) get(name string) []string {
+	if name == "" {
+		return nil
+	}
+	if values, ok := a.byName[name]; ok {
+		return values
+	}
+	return a.byFriendly[name]
+}
+
+// readAttributes reads those that configuration names; the others are not looked at.
+func readAttributes(statements []*etree.Element, wanted map[string]bool) (attributes, error) {
+	all := attributes{byName: map[string][]string{}, byFriendly: map[string][]string{}}
+	for _, s := range statements {
+		for _, el := range children(s, nsAssertion, "Attribute") {
+			name, friendly := attr(el, "Name"), attr(el, "FriendlyName")
+			if !wanted[name] && !wanted[friendly] {
+				continue
+			}
+			values, err := readValues(el)
+			if err != nil {
+				return attributes{}, err
+			}
+			if wanted[name] {
+				all.byName[name] = append(all.byName[name], values...)
+			}
+			if wanted[friendly] {
+				all.byFriendly[friendly] = append(all.byFriendly[friendly], values...)
+			}
+		}
+	}
+	return all, nil
+}
+
+// readValues reads values as text. Absent and empty ones are no values; structured ones have no meaning we know, and
+// leaving one out of a list of groups could mean more rights.
+func readValues(el *etree.Element) ([]string, error) {
+	values := make([]string, 0, len(el.Child))
+	for _, c := range children(el, nsAssertion, "AttributeValue") {
+		value, err := text(c)
+		if err != nil {
+			return nil, err
+		}
+		value = strings.TrimSpace(value)
+		switch {
+		case value == "":
+			continue
+		case len(value) > maxValue:
+			return nil, fmt.Errorf("an attribute has a value longer than %d bytes", maxValue)
+		}
+		values = append(values, value)
+	}
+	return values, nil
+}

@@ -1,0 +1,314 @@
+package saml
+
+import (
+	"cmp"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"sallyport/providers"
+)
+
+// Kind is the type name of these providers in configuration.
+const Kind = "saml"
+
+// Config configures one upstream identity provider: by its metadata, or by entity_id, sso_url and certificates.
+type Config struct {
+	// Metadata says where the provider's metadata is.
+	Metadata Metadata `yaml:"metadata,omitempty"`
+	// EntityID is the provider's entity id. Together with metadata it must be the one the metadata is of.
+	EntityID string `yaml:"entity_id,omitempty"`
+	// SSOURL is the provider's single sign-on endpoint for HTTP-Redirect: https; http only for localhost.
+	SSOURL string `yaml:"sso_url,omitempty"`
+	// Certificates are PEM files of the certificates the provider signs with; several while it changes keys.
+	Certificates []string `yaml:"certificates,omitempty"`
+	// NameIDFormat is asked for and, where the NameID is the subject, insisted on: persistent (the default then),
+	// transient, email or unspecified.
+	NameIDFormat string `yaml:"name_id_format,omitempty"`
+	// Subject says what identifies a person for ever: "name_id" (default) or "attribute NAME".
+	Subject string `yaml:"subject,omitempty"`
+	// Attributes names what is read of a person.
+	Attributes Attributes `yaml:"attributes,omitempty"`
+	// Extra are further attributes for mapping rules.
+	Extra []string `yaml:"extra,omitempty"`
+	// EmailVerified is the operator's word that addresses of this provider belong to the people they stand at. Without
+	// it no address from here is ever taken for verified.
+	EmailVerified bool `yaml:"email_verified,omitempty"`
+	// Skew is how far the provider's clock may be off, at most 2m; default 1m.
+	Skew *time.Duration `yaml:"skew,omitempty"`
+	// AllowSHA1 takes signatures with SHA-1, which can be forged with effort.
+	AllowSHA1 bool `yaml:"allow_sha1,omitempty"`
+}
+
+// Metadata says where a provider's metadata is: in a file or at a URL, not both. Its own signature is not looked at: the
+// file, or the server behind the URL, is trusted. It is read again every hour.
+type Metadata struct {
+	// File names the document.
+	File string `yaml:"file,omitempty"`
+	// URL is where the document is fetched: https; http only for localhost.
+	URL string `yaml:"url,omitempty"`
+	// CAFile names a PEM file of the authorities that are trusted for URL instead of the system's.
+	CAFile string `yaml:"ca_file,omitempty"`
+}
+
+// Attributes names attributes of the assertion by Name or FriendlyName; those left empty are not read.
+type Attributes struct {
+	// Username is the name a person is known by.
+	Username string `yaml:"username,omitempty"`
+	// Name is the display name.
+	Name string `yaml:"name,omitempty"`
+	// Email is the address.
+	Email string `yaml:"email,omitempty"`
+	// Groups holds the group names, one per value.
+	Groups string `yaml:"groups,omitempty"`
+}
+
+const (
+	defaultSkew     = time.Minute
+	maxSkew         = 2 * time.Minute
+	maxCertificates = 8
+	subjectNameID   = "name_id"
+	wordPersistent  = "persistent"
+	minRSA          = 2048
+)
+
+// nameFormat returns the URN of a configured word, "" for none.
+func nameFormat(word string) string {
+	switch word {
+	case wordPersistent:
+		return formatPersistent
+	case "transient":
+		return formatTransient
+	case "email":
+		return formatEmail
+	case "unspecified":
+		return formatUnspecified
+	default:
+		return ""
+	}
+}
+
+// subjectAttribute returns the attribute that is the subject, and whether one is.
+func (c *Config) subjectAttribute() (string, bool) {
+	name, ok := strings.CutPrefix(c.Subject, "attribute ")
+	return strings.TrimSpace(name), ok
+}
+
+// wanted are the attributes that are read at all.
+func (c *Config) wanted() map[string]bool {
+	subject, _ := c.subjectAttribute()
+	out := map[string]bool{}
+	for _, name := range append([]string{
+		subject, c.Attributes.Username, c.Attributes.Name, c.Attributes.Email, c.Attributes.Groups,
+	}, c.Extra...) {
+		if name != "" {
+			out[name] = true
+		}
+	}
+	return out
+}
+
+// Validate finds every mistake that can be seen without the provider.
+func (c *Config) Validate() error {
+	return errors.Join(c.validateSource(), c.validateSubject(), c.validateAttributes(), c.validateSkew())
+}
+
+func (c *Config) validateSource() error {
+	m := c.Metadata
+	switch {
+	case m.File != "" && m.URL != "":
+		return errors.New("metadata: has a file and a url; keep one")
+	case m.CAFile != "" && m.URL == "":
+		return errors.New("metadata.ca_file: is for metadata.url only")
+	case m.File != "" || m.URL != "":
+		return errors.Join(c.validateMetadata())
+	}
+	var errs []error
+	if c.EntityID == "" {
+		errs = append(errs, errors.New("entity_id: is required where there is no metadata"))
+	}
+	if c.SSOURL == "" {
+		errs = append(errs, errors.New("sso_url: is required where there is no metadata"))
+	} else if err := checkEndpoint(c.SSOURL); err != nil {
+		errs = append(errs, fmt.Errorf("sso_url: %w", err))
+	}
+	switch {
+	case len(c.Certificates) == 0:
+		errs = append(errs, errors.New("certificates: is required where there is no metadata"))
+	case len(c.Certificates) > maxCertificates:
+		errs = append(errs, fmt.Errorf("certificates: more than %d", maxCertificates))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateMetadata() error {
+	var errs []error
+	if c.SSOURL != "" {
+		errs = append(errs, errors.New("sso_url: stands in the metadata already"))
+	}
+	if len(c.Certificates) != 0 {
+		errs = append(errs, errors.New("certificates: stand in the metadata already"))
+	}
+	if c.Metadata.URL != "" {
+		if err := checkEndpoint(c.Metadata.URL); err != nil {
+			errs = append(errs, fmt.Errorf("metadata.url: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateSubject() error {
+	name, fromAttribute := c.subjectAttribute()
+	switch {
+	case c.NameIDFormat != "" && nameFormat(c.NameIDFormat) == "":
+		return fmt.Errorf("name_id_format: %q is none of persistent, transient, email, unspecified", c.NameIDFormat)
+	case fromAttribute && name == "":
+		return errors.New("subject: attribute has no name")
+	case fromAttribute && (name == c.Attributes.Email || name == c.Attributes.Username):
+		return errors.New("subject: names and addresses are handed on from person to person; take another attribute")
+	case !fromAttribute && c.Subject != "" && c.Subject != subjectNameID:
+		return fmt.Errorf("subject: %q is neither name_id nor attribute NAME", c.Subject)
+	case !fromAttribute && nameFormat(c.NameIDFormat) == formatTransient:
+		return errors.New("name_id_format: a transient NameID is no subject; take persistent, or subject: attribute NAME")
+	default:
+		return nil
+	}
+}
+
+func (c *Config) validateAttributes() error {
+	var errs []error
+	for name := range c.wanted() {
+		if len(name) > maxName || strings.TrimSpace(name) != name {
+			errs = append(errs, fmt.Errorf("attributes: %q is too long or has white space around it", name))
+		}
+	}
+	if slices.Contains(c.Extra, "") {
+		errs = append(errs, errors.New("extra: a name is empty"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateSkew() error {
+	if c.Skew != nil && (*c.Skew < 0 || *c.Skew > maxSkew) {
+		return fmt.Errorf("skew: must be between 0 and %s", maxSkew)
+	}
+	return nil
+}
+
+// Warnings name the settings that weaken the door.
+func (c *Config) Warnings() []string {
+	var out []string
+	for _, key := range []struct{ name, url string }{{"metadata.url", c.Metadata.URL}, {"sso_url", c.SSOURL}} {
+		if u, err := url.Parse(key.url); err == nil && u.Scheme == "http" {
+			out = append(out, key.name+": http is for demonstrations on this machine only")
+		}
+	}
+	if c.AllowSHA1 {
+		out = append(out, "allow_sha1: signatures with SHA-1 can be forged with effort; have the provider use SHA-256")
+	}
+	_, fromAttribute := c.subjectAttribute()
+	if !fromAttribute && (c.NameIDFormat == "email" || c.NameIDFormat == "unspecified") {
+		out = append(out, "name_id_format: "+c.NameIDFormat+" does not promise that a name is never given to somebody else; "+
+			"take persistent")
+	}
+	return out
+}
+
+// Open makes the provider. It reads the named files and asks nothing of the network.
+func (c *Config) Open(_ context.Context, id, title string, env providers.Env) (providers.Provider, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	p := newProvider(providers.Info{ID: id, Type: Kind, Title: cmp.Or(title, id)}, c.withDefaults(), env)
+	if err := p.prepare(env.Dir); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// withDefaults returns a copy in which nothing is left to guess.
+func (c *Config) withDefaults() Config {
+	d := *c
+	d.Extra, d.Certificates = slices.Clone(c.Extra), slices.Clone(c.Certificates)
+	if _, fromAttribute := d.subjectAttribute(); !fromAttribute {
+		d.NameIDFormat = cmp.Or(d.NameIDFormat, wordPersistent)
+	}
+	skew := defaultSkew
+	if c.Skew != nil {
+		skew = *c.Skew
+	}
+	d.Skew = &skew
+	return d
+}
+
+// readCertificates reads PEM files.
+func readCertificates(files []string, dir string) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
+	for _, file := range files {
+		data, err := os.ReadFile(inDir(file, dir))
+		if err != nil {
+			return nil, err
+		}
+		before := len(out)
+		for {
+			var block *pem.Block
+			if block, data = pem.Decode(data); block == nil {
+				break
+			}
+			if block.Type != "CERTIFICATE" {
+				return nil, fmt.Errorf("%s holds something else than certificates", file)
+			}
+			certificate, err := usable(block.Bytes)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+			out = append(out, certificate)
+		}
+		if len(out) == before {
+			return nil, fmt.Errorf("%s holds no certificate", file)
+		}
+	}
+	if len(out) > maxCertificates {
+		return nil, fmt.Errorf("more than %d certificates", maxCertificates)
+	}
+	return out, nil
+}
+
+// usable parses a certificate and refuses keys that are weak, or of a kind no allowed algorithm has.
+func usable(der []byte) (*x509.Certificate, error) {
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, errors.New("a certificate cannot be read")
+	}
+	switch key := certificate.PublicKey.(type) {
+	case *rsa.PublicKey:
+		if key.N.BitLen() < minRSA {
+			return nil, fmt.Errorf("a certificate has an RSA key of less than %d bits", minRSA)
+		}
+	case *ecdsa.PublicKey:
+		if !slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, key.Curve) {
+			return nil, errors.New("a certificate has a key on a curve that is not supported")
+		}
+	default:
+		return nil, errors.New("a certificate has neither an RSA nor an ECDSA key")
+	}
+	return certificate, nil
+}
+
+func inDir(file, dir string) string {
+	if filepath.IsAbs(file) {
+		return file
+	}
+	return filepath.Join(dir, file)
+}

@@ -1,0 +1,381 @@
+package saml
+
+import (
+	"encoding/base64"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/beevik/etree"
+)
+
+// The fixed words of the protocol.
+const (
+	version           = "2.0"
+	statusSuccess     = "urn:oasis:names:tc:SAML:2.0:status:Success"
+	methodBearer      = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
+	formatEntity      = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
+	formatPersistent  = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
+	formatTransient   = "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"
+	formatEmail       = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
+	formatUnspecified = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified"
+)
+
+// maxText bounds one value that we give a meaning to, in bytes; maxValue one group or further attribute.
+const (
+	maxText  = 1024
+	maxValue = 4096
+)
+
+// expectation is what a response must be for.
+type expectation struct {
+	keys
+
+	// issuer is the provider's entity id, audience ours; acs is where the response was posted and request what it answers.
+	issuer, audience, acs, request string
+	skew                           time.Duration
+}
+
+// verified is an assertion that passed every check. Only accept makes one.
+type verified struct {
+	id, nameID, nameFormat, sessionIndex, contextClass string
+	authnInstant, until                                time.Time
+	hasNameID                                          bool
+	statements                                         []*etree.Element
+}
+
+// errStatus: upstream answered, and the answer is no.
+var errStatus = errors.New("the provider answered with another status than success")
+
+// decode reads the form field of the HTTP-POST binding. The bound comes before the decoding.
+func decode(field string) ([]byte, error) {
+	if len(field) > base64.StdEncoding.EncodedLen(maxMessage)+maxMessage/16 {
+		return nil, errors.New("the response is too large")
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(field), ""))
+	if err != nil {
+		return nil, errors.New("the response is not base64")
+	}
+	return raw, nil
+}
+
+// accept is the whole reader: from bytes to an assertion that is meant for us, now, in this flow. Whatever a library does
+// with hostile bytes, the caller gets a refusal.
+func (e expectation) accept(raw []byte) (v verified, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			v, err = verified{}, errors.New("the response could not be read")
+		}
+	}()
+	root, found, err := parse(raw)
+	switch {
+	case err != nil:
+		return verified{}, err
+	case !is(root, nsProtocol, "Response") || found.responses != 1:
+		return verified{}, errors.New("the document is not one Response")
+	case found.encrypted != 0:
+		return verified{}, errors.New("the response is encrypted, which this provider has no key for")
+	}
+	envelope := root
+	if signed(root) {
+		if envelope, err = e.verify(root); err != nil {
+			return verified{}, err
+		}
+	}
+	if err := e.checkResponse(envelope, signed(root)); err != nil {
+		return verified{}, err
+	}
+	if found.assertions != 1 {
+		return verified{}, errors.New("the response does not have exactly one Assertion")
+	}
+	assertion, err := e.covered(root, envelope, found)
+	if err != nil {
+		return verified{}, err
+	}
+	return e.checkAssertion(assertion)
+}
+
+// covered returns the assertion out of what a signature covers. An assertion's own signature is checked where it stood
+// in the message: canonical bytes of the response may have lost prefixes it speaks of.
+func (e expectation) covered(root, envelope *etree.Element, found census) (*etree.Element, error) {
+	assertion, err := only(root, nsAssertion, "Assertion")
+	if err != nil {
+		return nil, err
+	}
+	responseSigned, assertionSigned := signed(root), signed(assertion)
+	count := 0
+	for _, s := range []bool{responseSigned, assertionSigned} {
+		if s {
+			count++
+		}
+	}
+	switch {
+	case found.signatures != count:
+		return nil, errors.New("a signature stands somewhere else than in the Response or the Assertion")
+	case assertionSigned:
+		return e.verify(assertion)
+	case responseSigned:
+		return only(envelope, nsAssertion, "Assertion")
+	default:
+		return nil, errors.New("neither the Response nor the Assertion is signed")
+	}
+}
+
+// checkResponse looks at the envelope (saml-core section 3.2.2, saml-bindings section 3.5.5). A signed one must say where
+// it was sent.
+func (e expectation) checkResponse(r *etree.Element, isSigned bool) error {
+	if err := e.checkHead(r, "Response", false); err != nil {
+		return err
+	}
+	switch {
+	case (isSigned || hasAttr(r, "Destination")) && attr(r, "Destination") != e.acs:
+		return errors.New("the Destination of the Response is not this endpoint")
+	case attr(r, "InResponseTo") == "":
+		return errors.New("the Response answers no request; only sign-ins that begin here are taken")
+	case attr(r, "InResponseTo") != e.request:
+		return errors.New("the Response answers another request")
+	}
+	status, err := only(r, nsProtocol, "Status")
+	if err != nil {
+		return err
+	}
+	code, err := only(status, nsProtocol, "StatusCode")
+	if err != nil {
+		return err
+	}
+	if attr(code, "Value") != statusSuccess {
+		return errStatus
+	}
+	return nil
+}
+
+// checkHead looks at what Response and Assertion have in common. The Response may leave its Issuer out.
+func (e expectation) checkHead(el *etree.Element, what string, needIssuer bool) error {
+	if attr(el, "Version") != version || attr(el, "ID") == "" {
+		return errors.New("the " + what + " has no ID or another version than 2.0")
+	}
+	issued, err := instant(el, "IssueInstant")
+	if err != nil {
+		return err
+	}
+	if issued.After(e.now.Add(e.skew)) {
+		return errors.New("the " + what + " is from the future")
+	}
+	issuers := children(el, nsAssertion, "Issuer")
+	if len(issuers) == 0 && !needIssuer {
+		return nil
+	}
+	if len(issuers) != 1 {
+		return errors.New("the " + what + " does not have one Issuer")
+	}
+	name, err := text(issuers[0])
+	if err != nil {
+		return err
+	}
+	if name != e.issuer || hasAttr(issuers[0], "Format") && attr(issuers[0], "Format") != formatEntity {
+		return errors.New("the Issuer of the " + what + " is not the configured provider")
+	}
+	return nil
+}
+
+// checkAssertion looks at everything saml-profiles section 4.1.4.3 asks for.
+func (e expectation) checkAssertion(a *etree.Element) (verified, error) {
+	if err := e.checkHead(a, "Assertion", true); err != nil {
+		return verified{}, err
+	}
+	v := verified{id: attr(a, "ID"), statements: children(a, nsAssertion, "AttributeStatement")}
+	if len(v.id) > maxName {
+		return verified{}, errors.New("the ID of the Assertion is too long")
+	}
+	var err error
+	if v.until, err = e.checkConditions(a); err != nil {
+		return verified{}, err
+	}
+	if err := e.checkSubject(a, &v); err != nil {
+		return verified{}, err
+	}
+	return v, e.checkAuthn(a, &v)
+}
+
+// checkConditions returns when the assertion ends, skew included.
+func (e expectation) checkConditions(a *etree.Element) (time.Time, error) {
+	conditions, err := only(a, nsAssertion, "Conditions")
+	if err != nil {
+		return time.Time{}, err
+	}
+	notBefore, err := instant(conditions, "NotBefore")
+	if err != nil {
+		return time.Time{}, err
+	}
+	end, err := instant(conditions, "NotOnOrAfter")
+	if err != nil {
+		return time.Time{}, err
+	}
+	switch {
+	case e.now.Add(e.skew).Before(notBefore):
+		return time.Time{}, errors.New("the Assertion is not valid yet")
+	case e.over(end):
+		return time.Time{}, errors.New("the Assertion is not valid any more")
+	}
+	restrictions := children(conditions, nsAssertion, "AudienceRestriction")
+	if len(restrictions) == 0 {
+		return time.Time{}, errors.New("the Assertion has no AudienceRestriction")
+	}
+	for _, c := range conditions.ChildElements() {
+		if c.NamespaceURI() != nsAssertion ||
+			c.Tag != "AudienceRestriction" && c.Tag != "OneTimeUse" && c.Tag != "ProxyRestriction" {
+			return time.Time{}, errors.New("the Assertion has a condition that is not understood")
+		}
+	}
+	for _, r := range restrictions {
+		if err := e.checkAudience(r); err != nil {
+			return time.Time{}, err
+		}
+	}
+	return end.Add(e.skew), nil
+}
+
+// checkAudience: restrictions are joined by and, audiences in one of them by or (saml-core section 2.5.1.4).
+func (e expectation) checkAudience(restriction *etree.Element) error {
+	for _, audience := range children(restriction, nsAssertion, "Audience") {
+		name, err := text(audience)
+		if err != nil {
+			return err
+		}
+		if name == e.audience {
+			return nil
+		}
+	}
+	return errors.New("the Assertion is for another audience")
+}
+
+func (e expectation) checkSubject(a *etree.Element, v *verified) error {
+	subject, err := only(a, nsAssertion, "Subject")
+	if err != nil {
+		return err
+	}
+	if len(children(subject, nsAssertion, "BaseID")) != 0 {
+		return errors.New("the Subject has a BaseID, which is not understood")
+	}
+	switch names := children(subject, nsAssertion, "NameID"); len(names) {
+	case 0:
+	case 1:
+		if err := e.readNameID(names[0], v); err != nil {
+			return err
+		}
+	default:
+		return errors.New("the Subject has more than one NameID")
+	}
+	err = errors.New("the Subject has no bearer confirmation")
+	for _, c := range children(subject, nsAssertion, "SubjectConfirmation") {
+		if attr(c, "Method") != methodBearer {
+			continue
+		}
+		if err = e.checkConfirmation(c); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// readNameID takes the name with its format. A persistent one is unique between the provider and us only: one that says
+// it is somebody else's could be the same as another person's.
+func (e expectation) readNameID(el *etree.Element, v *verified) error {
+	name, err := text(el)
+	if err != nil {
+		return err
+	}
+	if name == "" || len(name) > maxText || strings.TrimSpace(name) != name {
+		return errors.New("the NameID is empty, too long or has white space around it")
+	}
+	v.hasNameID, v.nameID, v.nameFormat = true, name, formatUnspecified
+	if hasAttr(el, "Format") {
+		v.nameFormat = attr(el, "Format")
+	}
+	if v.nameFormat == formatPersistent &&
+		(hasAttr(el, "NameQualifier") && attr(el, "NameQualifier") != e.issuer ||
+			hasAttr(el, "SPNameQualifier") && attr(el, "SPNameQualifier") != e.audience) {
+		return errors.New("the NameID belongs to another pair of provider and service")
+	}
+	return nil
+}
+
+// checkConfirmation: delivered here, in time, as the answer to the request of this flow (saml-profiles 4.1.4.2).
+func (e expectation) checkConfirmation(c *etree.Element) error {
+	data, err := only(c, nsAssertion, "SubjectConfirmationData")
+	if err != nil {
+		return err
+	}
+	end, err := instant(data, "NotOnOrAfter")
+	switch {
+	case err != nil:
+		return err
+	case e.over(end):
+		return errors.New("the SubjectConfirmation is not valid any more")
+	case hasAttr(data, "NotBefore"):
+		return errors.New("a bearer SubjectConfirmation must not have NotBefore")
+	case attr(data, "Recipient") != e.acs:
+		return errors.New("the Recipient is not this endpoint")
+	case attr(data, "InResponseTo") != e.request:
+		return errors.New("the SubjectConfirmation answers another request")
+	default:
+		return nil
+	}
+}
+
+func (e expectation) checkAuthn(a *etree.Element, v *verified) error {
+	statements := children(a, nsAssertion, "AuthnStatement")
+	if len(statements) == 0 {
+		return errors.New("the Assertion has no AuthnStatement")
+	}
+	for i, s := range statements {
+		at, err := instant(s, "AuthnInstant")
+		if err != nil {
+			return err
+		}
+		if at.After(e.now.Add(e.skew)) {
+			return errors.New("the AuthnStatement is from the future")
+		}
+		if hasAttr(s, "SessionNotOnOrAfter") {
+			end, err := instant(s, "SessionNotOnOrAfter")
+			if err != nil {
+				return err
+			}
+			if e.over(end) {
+				return errors.New("the session at the provider is over")
+			}
+		}
+		if i > 0 {
+			continue
+		}
+		v.authnInstant, v.sessionIndex = at, attr(s, "SessionIndex")
+		if len(v.sessionIndex) > maxText {
+			return errors.New("the SessionIndex is too long")
+		}
+		if v.contextClass, err = contextClass(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func contextClass(statement *etree.Element) (string, error) {
+	for _, c := range children(statement, nsAssertion, "AuthnContext") {
+		for _, class := range children(c, nsAssertion, "AuthnContextClassRef") {
+			return text(class)
+		}
+	}
+	return "", nil
+}
+
+// over: NotOnOrAfter has passed, with the skew in its favour.
+func (e expectation) over(end time.Time) bool { return !e.now.Add(-e.skew).Before(end) }
+
+// instant reads a time in UTC (saml-core section 1.3.3); one without zone is an error, not a guess.
+func instant(el *etree.Element, name string) (time.Time, error) {
+	at, err := time.Parse(time.RFC3339Nano, attr(el, name))
+	if err != nil || at.Year() < 2000 || at.Year() > 9000 {
+		return time.Time{}, errors.New(name + " is missing or no time")
+	}
+	return at.UTC(), nil
+}

@@ -1,0 +1,373 @@
+package saml
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/beevik/etree"
+	"github.com/google/go-cmp/cmp"
+	dsig "github.com/russellhaering/goxmldsig"
+
+	"sallyport/identity"
+)
+
+func document(t testing.TB, raw []byte) *etree.Document {
+	t.Helper()
+	doc := etree.NewDocument()
+	if err := doc.ReadFromBytes(raw); err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
+
+func serialize(t testing.TB, doc *etree.Document) []byte {
+	t.Helper()
+	raw, err := doc.WriteToBytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func set(path, attribute, value string) func(*etree.Element) {
+	return func(info *etree.Element) { info.FindElement(path).CreateAttr(attribute, value) }
+}
+
+// TestSML02_OnlyAllowedAlgorithmsAndShapes has signatures the right key made, over something a verifier should not take.
+func TestSML02_OnlyAllowedAlgorithmsAndShapes(t *testing.T) {
+	for name, row := range map[string]struct {
+		how   signing
+		words string
+	}{
+		"SHA-1":                     {signing{method: dsig.RSASHA1SignatureMethod}, "signature algorithm"},
+		"SHA-1 for the digest only": {signing{edit: set(".//DigestMethod", "Algorithm", algSHA1)}, "digest algorithm"},
+		"HMAC, keyed by the certificate": {signing{edit: set("./SignatureMethod", "Algorithm",
+			"http://www.w3.org/2001/04/xmldsig-more#hmac-sha256")}, "signature algorithm"},
+		"MD5": {signing{edit: set("./SignatureMethod", "Algorithm",
+			"http://www.w3.org/2001/04/xmldsig-more#rsa-md5")}, "signature algorithm"},
+		"ECDSA named, RSA used": {signing{edit: set("./SignatureMethod", "Algorithm",
+			dsig.ECDSASHA256SignatureMethod)}, "no configured certificate"},
+		"inclusive canonicalization": {signing{edit: set("./CanonicalizationMethod", "Algorithm",
+			"http://www.w3.org/TR/2001/REC-xml-c14n-20010315")}, "canonicalization"},
+		"XSLT": {signing{edit: func(info *etree.Element) {
+			info.FindElements(".//Transform")[1].CreateAttr("Algorithm", "http://www.w3.org/TR/1999/REC-xslt-19991116")
+		}}, "transforms"},
+		"only one transform": {signing{edit: func(info *etree.Element) {
+			transforms := info.FindElement(".//Transforms")
+			transforms.RemoveChild(transforms.ChildElements()[0])
+		}}, "shape"},
+		"an XPath inside a transform": {signing{edit: func(info *etree.Element) {
+			info.FindElements(".//Transform")[0].CreateElement("XPath")
+		}}, "transforms"},
+		"two references": {signing{edit: func(info *etree.Element) {
+			info.AddChild(info.FindElement("./Reference").Copy())
+		}}, "shape"},
+		"a reference to the whole document": {signing{edit: set("./Reference", "URI", "")}, "another element"},
+		"a reference to another element":    {signing{edit: set("./Reference", "URI", "#_response")}, "another element"},
+		"an HMAC output length": {signing{edit: func(info *etree.Element) {
+			info.FindElement("./SignatureMethod").CreateElement("HMACOutputLength").SetText("0")
+		}}, "signature algorithm"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			row.how.by, row.how.assertion = ours(t), true
+			_, err := finish(t, openProvider(t, nil, row.how.by), row.how.sign(t, message()))
+			wantInvalid(t, err, row.words)
+		})
+	}
+}
+
+func TestSML02_SHA1PassesByTheWarnedSwitchOnly(t *testing.T) {
+	s := signing{by: ours(t), assertion: true, method: dsig.RSASHA1SignatureMethod}
+	p := openProvider(t, func(c *Config) { c.AllowSHA1 = true }, s.by)
+	if _, err := finish(t, p, s.sign(t, message())); err != nil {
+		t.Fatal(err)
+	}
+	if got := (&Config{AllowSHA1: true}).Warnings(); len(got) != 1 || !strings.HasPrefix(got[0], "allow_sha1: ") {
+		t.Errorf("warnings %q", got)
+	}
+}
+
+func TestSML02_KeysComeFromConfigurationOnly(t *testing.T) {
+	right, wrong := ours(t), foreign(t)
+	t.Run("a foreign key with its certificate in KeyInfo is refused", func(t *testing.T) {
+		raw := signing{by: wrong, assertion: true}.sign(t, message())
+		if !bytes.Contains(raw, []byte("X509Certificate")) {
+			t.Fatal("the message has no KeyInfo")
+		}
+		_, err := finish(t, openProvider(t, nil, right), raw)
+		wantInvalid(t, err, "no configured certificate")
+	})
+	t.Run("a foreign key with our certificate in KeyInfo is refused", func(t *testing.T) {
+		raw := signing{by: signer{key: wrong.key, certificate: right.certificate}, assertion: true}.sign(t, message())
+		_, err := finish(t, openProvider(t, nil, right), raw)
+		wantInvalid(t, err, "no configured certificate")
+	})
+	t.Run("the right key with a foreign certificate in KeyInfo passes", func(t *testing.T) {
+		raw := signing{by: signer{key: right.key, certificate: wrong.certificate}, assertion: true}.sign(t, message())
+		if _, err := finish(t, openProvider(t, nil, right), raw); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("SML-10 one of two certificates is enough, without KeyInfo too", func(t *testing.T) {
+		doc := document(t, signing{by: right, assertion: true}.sign(t, message()))
+		info := doc.FindElement("//KeyInfo")
+		info.Parent().RemoveChild(info)
+		if _, err := finish(t, openProvider(t, nil, wrong, right), serialize(t, doc)); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("an assertion by a foreign key in a response by the right one is refused", func(t *testing.T) {
+		inner := signing{by: wrong, assertion: true}.sign(t, message())
+		raw := signing{by: right, response: true}.sign(t, string(inner))
+		_, err := finish(t, openProvider(t, nil, right), raw)
+		wantInvalid(t, err, "no configured certificate")
+	})
+	t.Run("an expired certificate verifies nothing", func(t *testing.T) {
+		now := testNow().AddDate(2, 0, 0)
+		_, err := expectation{keys: keys{certificates: []*x509.Certificate{right.certificate}, now: now}}.
+			verify(document(t, signing{by: right, assertion: true}.sign(t, message())).FindElement("//saml:Assertion"))
+		if err == nil || !strings.Contains(err.Error(), "no configured certificate") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestSML01_UnsignedIsRefused(t *testing.T) {
+	_, err := finish(t, openProvider(t, nil, ours(t)), []byte(message()))
+	wantInvalid(t, err, "neither the Response nor the Assertion is signed")
+}
+
+// TestSML01_WrappedAssertionsAreRefused moves what was signed to the eight classical places and lets somebody else stand
+// where it was.
+func TestSML01_WrappedAssertionsAreRefused(t *testing.T) {
+	by := ours(t)
+	p := openProvider(t, nil, by)
+	evilOf := func(el *etree.Element, id string) *etree.Element {
+		evil := el.Copy()
+		for _, sig := range evil.FindElements("./Signature") {
+			evil.RemoveChild(sig)
+		}
+		evil.CreateAttr("ID", id)
+		evil.FindElement(".//saml:NameID").SetText("admin")
+		return evil
+	}
+	for name, wrap := range map[string]func(doc *etree.Document){
+		"1 response inside the signature of an evil response": func(doc *etree.Document) {
+			original := doc.Root()
+			evil := evilOf(original, "_evil")
+			sig := original.FindElement("./Signature").Copy()
+			sig.AddChild(original.Copy())
+			evil.InsertChildAt(1, sig)
+			doc.SetRoot(evil)
+		},
+		"2 response beside the signature of an evil response": func(doc *etree.Document) {
+			original := doc.Root()
+			evil := evilOf(original, "_evil")
+			evil.InsertChildAt(1, original.FindElement("./Signature").Copy())
+			evil.InsertChildAt(2, original.Copy())
+			doc.SetRoot(evil)
+		},
+		"3 evil assertion before the original": func(doc *etree.Document) {
+			original := doc.FindElement("//saml:Assertion")
+			original.Parent().InsertChildAt(original.Index(), evilOf(original, "_evil"))
+		},
+		"4 original inside the evil assertion": func(doc *etree.Document) {
+			original := doc.FindElement("//saml:Assertion")
+			evil, root := evilOf(original, "_evil"), original.Parent()
+			evil.AddChild(original.Copy())
+			root.RemoveChild(original)
+			root.AddChild(evil)
+		},
+		"5 evil assertion has the signature, original at the end": func(doc *etree.Document) {
+			original := doc.FindElement("//saml:Assertion")
+			evil := evilOf(original, "_evil")
+			sig := original.FindElement("./Signature")
+			original.RemoveChild(sig)
+			evil.InsertChildAt(1, sig)
+			original.Parent().InsertChildAt(original.Index(), evil)
+		},
+		"6 original inside the signature of the evil assertion": func(doc *etree.Document) {
+			original := doc.FindElement("//saml:Assertion")
+			evil, root := evilOf(original, "_evil"), original.Parent()
+			sig := original.FindElement("./Signature").Copy()
+			original.RemoveChild(original.FindElement("./Signature"))
+			sig.AddChild(original.Copy())
+			evil.InsertChildAt(1, sig)
+			root.RemoveChild(original)
+			root.AddChild(evil)
+		},
+		"7 evil assertion in Extensions": func(doc *etree.Document) {
+			original := doc.FindElement("//saml:Assertion")
+			extensions := etree.NewElement("samlp:Extensions")
+			extensions.AddChild(evilOf(original, "_assertion"))
+			original.Parent().InsertChildAt(1, extensions)
+		},
+		"8 original in an Object of the signature": func(doc *etree.Document) {
+			original := doc.FindElement("//saml:Assertion")
+			evil, root := evilOf(original, "_assertion"), original.Parent()
+			sig := original.FindElement("./Signature").Copy()
+			original.RemoveChild(original.FindElement("./Signature"))
+			sig.CreateElement("ds:Object").AddChild(original.Copy())
+			evil.InsertChildAt(1, sig)
+			root.RemoveChild(original)
+			root.AddChild(evil)
+		},
+		"the original hidden under another name": func(doc *etree.Document) {
+			original := doc.FindElement("//saml:Assertion")
+			evil := evilOf(original, "_evil")
+			evil.InsertChildAt(1, original.FindElement("./Signature").Copy())
+			original.RemoveChild(original.FindElement("./Signature"))
+			original.Tag = "Advice"
+			original.Parent().AddChild(evil)
+		},
+		"the signature stands in the Status": func(doc *etree.Document) {
+			sig := doc.FindElement("//saml:Assertion/Signature")
+			doc.FindElement("//samlp:Status").AddChild(sig)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			how := signing{by: by, assertion: true}
+			if strings.HasPrefix(name, "1") || strings.HasPrefix(name, "2") {
+				how = signing{by: by, response: true}
+			}
+			doc := document(t, how.sign(t, message()))
+			before := serialize(t, doc)
+			if _, err := finish(t, p, before); err != nil {
+				t.Fatal("the original must sign in:", err)
+			}
+			wrap(doc)
+			after := serialize(t, doc)
+			if bytes.Equal(before, after) {
+				t.Fatal("nothing was wrapped")
+			}
+			_, err := finish(t, p, after)
+			wantInvalid(t, err, "")
+		})
+	}
+}
+
+// TestSML01_TextThatReadersDisagreeAbout inserts into a signed message what canonicalization drops or parsers expand.
+func TestSML01_TextThatReadersDisagreeAbout(t *testing.T) {
+	by := ours(t)
+	p := openProvider(t, nil, by)
+	raw := string(signing{by: by, assertion: true}.sign(t, message()))
+	for name, row := range map[string]struct{ old, with, words string }{
+		"a comment in the NameID":            {`p-4711<`, `p-<!-- -->4711<`, "comment"},
+		"CDATA in the NameID":                {`p-4711<`, `<![CDATA[p-4711]]><`, "CDATA"},
+		"SML-09 a processing instruction":    {`p-4711<`, `p-<?x?>4711<`, "processing instruction"},
+		"SML-09 a document type":             {`<samlp:Response `, `<!DOCTYPE x><samlp:Response `, "document type"},
+		"SML-09 an entity":                   {`p-4711<`, `&x;<`, "not well-formed"},
+		"SML-09 a second xml declaration":    {`<samlp:Status>`, `<?xml version="1.0"?><samlp:Status>`, "processing instruction"},
+		"a duplicate attribute":              {` ID="_assertion"`, ` ID="_assertion" ID="_x"`, "appears twice"},
+		"a duplicate by another prefix":      {` ID="_assertion"`, ` xmlns:a="urn:a" xmlns:b="urn:a" a:x="" b:x="" ID="_assertion"`, "appears twice"},
+		"a prefix that is not declared":      {` ID="_assertion"`, ` zz:x="" ID="_assertion"`, "not declared"},
+		"an element with two colons":         {`<samlp:Status>`, `<a:b:c/><samlp:Status>`, "not well-formed"},
+		"a reserved prefix":                  {` ID="_assertion"`, ` xmlns:xml="urn:x" ID="_assertion"`, "reserved namespace"},
+		"text after the end":                 {`</samlp:Response>`, `</samlp:Response>x`, "outside"},
+		"a second root":                      {`</samlp:Response>`, `</samlp:Response><x/>`, "more than one root"},
+		"an end of another element":          {`</samlp:Response>`, `</samlp:Respons>`, "did not begin"},
+		"no end":                             {`</samlp:Response>`, ``, "not one whole element"},
+		"a name that is not ASCII":           {`<samlp:Status>`, `<é/><samlp:Status>`, "plain name"},
+		"an identifier in another spelling":  {`<samlp:Status>`, `<samlp:Status xml:id="_assertion">`, "appears twice"},
+		"SML-09 three signatures":            {`<samlp:Status>`, `<Signature/><Signature/><samlp:Status>`, "more than 2 signatures"},
+		"a value changed":                    {`p-4711<`, `p-4712<`, "no configured certificate"},
+		"an encrypted name beside the other": {`<samlp:Status>`, `<saml:EncryptedID/><samlp:Status>`, "encrypted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := finish(t, p, []byte(swap(t, raw, row.old, row.with)))
+			wantInvalid(t, err, row.words)
+		})
+	}
+}
+
+// TestSML01_ChangedBytesChangeNothingOrAreRefused flips, drops and inserts bytes of a signed response.
+func TestSML01_ChangedBytesChangeNothingOrAreRefused(t *testing.T) {
+	by := ours(t)
+	p := openProvider(t, nil, by)
+	for name, how := range map[string]signing{"assertion": {by: by, assertion: true}, "response": {by: by, response: true}} {
+		t.Run(name, func(t *testing.T) {
+			raw := how.sign(t, message())
+			want, err := finish(t, p, raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			random := rand.New(rand.NewPCG(1, 2)) // the same changes in every run
+			const interesting = "<>/\"'&;:=#! -x0\n"
+			refusals := 0
+			for i := range 3000 {
+				at := random.IntN(len(raw))
+				b := interesting[random.IntN(len(interesting))]
+				var changed []byte
+				switch i % 4 {
+				case 0:
+					changed = bytes.Clone(raw)
+					changed[at] ^= 1 << random.IntN(8)
+				case 1:
+					changed = append(bytes.Clone(raw[:at]), raw[at+1:]...)
+				case 2:
+					changed = append(append(bytes.Clone(raw[:at]), b), raw[at:]...)
+				default:
+					changed = bytes.Clone(raw)
+					changed[at] = b
+				}
+				got, err := finish(t, p, changed)
+				if err != nil {
+					wantInvalidOrRefused(t, err)
+					refusals++
+					continue
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Fatalf("change %d at %d signs somebody else in:\n%s", i, at, diff)
+				}
+			}
+			if refusals == 0 {
+				t.Error("no change was refused")
+			}
+		})
+	}
+}
+
+// wantInvalidOrRefused: a flipped status is upstream's no, everything else does not verify.
+func wantInvalidOrRefused(t testing.TB, err error) {
+	t.Helper()
+	if code := identity.CodeOf(err); code != codeReplyInvalid && code != codeRefused ||
+		!errors.Is(err, identity.ErrBadCredentials) && !errors.Is(err, identity.ErrDenied) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// FuzzAccept feeds the reader: it must neither panic past its caller nor take what nobody signed.
+func FuzzAccept(f *testing.F) {
+	// The same key in every process, so that what one of them signed is a good start for the others.
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		f.Fatal(err)
+	}
+	by := newSigner(f, key)
+	p := openProvider(f, nil, by)
+	how := signing{by: by, assertion: true, method: dsig.ECDSASHA256SignatureMethod}
+	good := how.sign(f, message())
+	want, err := finish(f, p, good)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(signing{by: by, response: true}.sign(f, message()))
+	f.Add([]byte(message()))
+	f.Add([]byte(`<a xmlns="urn:a"><b/></a>`))
+	f.Add([]byte(base64.StdEncoding.EncodeToString(good)))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got, err := finish(t, p, raw)
+		if err == nil && !reflect.DeepEqual(got.Identity, want.Identity) {
+			t.Fatalf("somebody else signs in: %+v", got.Identity)
+		}
+	})
+}
