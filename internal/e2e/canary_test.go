@@ -187,6 +187,7 @@ func (c canaries) byBrowser(t *testing.T, w *world, b *testenv.Browser) {
 	c.takeCookies(t, "signed in:", browserJar(b))
 	b.Open(w.issuer + "/me")
 	b.Fill("Name", "by hand")
+	b.Click(`[name="role"][value="viewer"]`)
 	b.Click("Create key")
 	b.WaitText("It is shown only this once.")
 	key, _ := b.Eval(`document.querySelector(".secret code").innerText`).(string)

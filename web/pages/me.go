@@ -171,7 +171,8 @@ func createForm(r *http.Request, who identity.Principal) *templates.CreateKey {
 		}
 	}
 	for _, role := range who.Roles {
-		form.Roles = append(form.Roles, templates.Choice{Value: role})
+		// Where there is one only, there is no choice to make.
+		form.Roles = append(form.Roles, templates.Choice{Value: role, Chosen: len(who.Roles) == 1})
 	}
 	return form
 }
