@@ -234,25 +234,27 @@ func (b *Broker) endEverything(ctx context.Context, tx Tx, accountID, reason str
 		tx.Changed(ctx, ChangeKey, now, keys...)
 }
 
-// localOf finds a person's local identity.
-func localOf(v Visit, p Person) (people.LinkedIdentity, error) {
+// localPerson finds a person by name together with their local identity: identity.ErrInvalid coded not_local where
+// somebody else keeps password and groups.
+func (b *Broker) localPerson(ctx context.Context, v Visit, username string) (Person, people.LinkedIdentity, error) {
+	p, err := b.PersonByName(ctx, username)
+	if err != nil {
+		return p, people.LinkedIdentity{}, err
+	}
 	i := slices.IndexFunc(p.Identities, func(l people.LinkedIdentity) bool {
 		_, err := v.Providers.Keeper(l.Provider)
 		return err == nil
 	})
 	if i < 0 {
-		return people.LinkedIdentity{}, identity.WithCode("not_local", fmt.Errorf("%q is no local person: %w", p.Username, identity.ErrInvalid))
+		return p, people.LinkedIdentity{}, identity.WithCode("not_local",
+			fmt.Errorf("%q is no local person: %w", p.Username, identity.ErrInvalid))
 	}
-	return p.Identities[i], nil
+	return p, p.Identities[i], nil
 }
 
 // SetPassword replaces a local person's password and ends all their sessions: who had the old one is out (LOC-06).
 func (b *Broker) SetPassword(ctx context.Context, v Visit, actor, username, password string) error {
-	p, err := b.PersonByName(ctx, username)
-	if err != nil {
-		return err
-	}
-	local, err := localOf(v, p)
+	p, local, err := b.localPerson(ctx, v, username)
 	if err != nil {
 		return err
 	}
@@ -284,11 +286,7 @@ func (b *Broker) SetPassword(ctx context.Context, v Visit, actor, username, pass
 
 // SetGroups replaces a local person's groups; sessions and keys are worth the new roles at once.
 func (b *Broker) SetGroups(ctx context.Context, v Visit, actor, username string, groups []string) error {
-	p, err := b.PersonByName(ctx, username)
-	if err != nil {
-		return err
-	}
-	local, err := localOf(v, p)
+	p, local, err := b.localPerson(ctx, v, username)
 	if err != nil {
 		return err
 	}
@@ -297,8 +295,12 @@ func (b *Broker) SetGroups(ctx context.Context, v Visit, actor, username string,
 		if err := tx.SetLocalGroups(ctx, local.Provider, local.Subject, groups); err != nil {
 			return err
 		}
-		local.Snapshot.Groups, local.FetchedAt, local.Generation = groups, now, v.Generation
-		if err := tx.UpdateIdentity(ctx, local); err != nil {
+		linked, err := tx.Identity(ctx, local.Provider, local.Subject) // as it is now: they may have signed in meanwhile
+		if err != nil {
+			return err
+		}
+		linked.Snapshot.Groups, linked.FetchedAt, linked.Generation = groups, now, v.Generation
+		if err := tx.UpdateIdentity(ctx, linked); err != nil {
 			return err
 		}
 		if err := touchEverything(ctx, tx, p.ID, now); err != nil {

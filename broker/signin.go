@@ -55,25 +55,26 @@ func takeFlow(ctx context.Context, tx Tx, flowID string, now time.Time) error {
 // name's domain, else the default) and never on to another. Unknown, wrong, empty and disabled are one answer.
 func (b *Broker) SignInWithPassword(ctx context.Context, v Visit, at Attempt, provider, username, password string) (Outcome, error) {
 	e := v.event(audit.SignInRefused, b.now())
-	e.Username, e.Application = b.nameOnRecord(ctx, username), at.Application.ID
-	door, err := v.door(provider, username)
-	if err != nil {
+	e.Application = at.Application.ID
+	refuse := func(err error) (Outcome, error) {
+		e.Username = b.nameOnRecord(ctx, username)
 		b.refused(ctx, e, err)
 		return Outcome{}, err
+	}
+	door, err := v.door(provider, username)
+	if err != nil {
+		return refuse(err)
 	}
 	e.Provider = door.Info().ID
 	typed, ok := door.(providers.PasswordProvider)
 	if !ok {
 		// The page sends such names to their provider's own page; only API clients come here.
-		err := identity.WithCode("provider_needs_browser",
-			fmt.Errorf("provider %s takes no password: %w", e.Provider, identity.ErrInvalid))
-		b.refused(ctx, e, err)
-		return Outcome{}, err
+		return refuse(identity.WithCode("provider_needs_browser",
+			fmt.Errorf("provider %s takes no password: %w", e.Provider, identity.ErrInvalid)))
 	}
 	a, err := typed.Authenticate(ctx, strings.TrimSpace(username), password)
 	if err != nil {
-		b.refused(ctx, e, err)
-		return Outcome{}, err
+		return refuse(err)
 	}
 	out, err := b.SignIn(ctx, v, at, a)
 	if identity.CodeOf(err) == "account_disabled" {
@@ -83,13 +84,20 @@ func (b *Broker) SignInWithPassword(ctx context.Context, v Visit, at Attempt, pr
 }
 
 // nameOnRecord returns a typed name if somebody has it, and "" otherwise: what people type in the wrong field is often
-// their password, and the audit log must never hold that (AUD-04).
+// their password, and the audit log must never hold that (AUD-04). It is one look-up whether or not there is anybody.
 func (b *Broker) nameOnRecord(ctx context.Context, typed string) string {
-	p, err := b.PersonByName(ctx, typed)
+	key, err := people.CanonicalName(typed)
 	if err != nil {
 		return ""
 	}
-	return p.Username
+	var known people.Account
+	if err := b.store.View(ctx, func(tx Tx) (err error) {
+		known, err = tx.AccountByName(ctx, key)
+		return err
+	}); err != nil {
+		return ""
+	}
+	return known.Username
 }
 
 // SignIn is the one way in: every door's assertion is mapped, meets its account, passes policy and becomes a session.

@@ -113,7 +113,7 @@ func (d *decoder) decode(path string, n *yaml.Node, v reflect.Value) {
 	case isBlock(t) && (n.Kind != yaml.ScalarNode || !isText(t) || isNull(n)):
 		d.block(path, n, v)
 	case reflect.PointerTo(t).Implements(reflect.TypeFor[yaml.Unmarshaler]()):
-		d.library(path, n, v)
+		d.viaYAML(path, n, v)
 	case isText(t), isDuration(t):
 		d.scalar(path, n, v)
 	default:
@@ -128,23 +128,23 @@ func (d *decoder) kind(path string, n *yaml.Node, v reflect.Value) {
 			d.entries(path, n, v)
 			return
 		}
-		d.library(path, n, v)
+		d.viaYAML(path, n, v)
 	case reflect.Slice:
 		if v.Type().Elem().Kind() != reflect.Uint8 {
 			d.list(path, n, v)
 			return
 		}
-		d.library(path, n, v)
+		d.viaYAML(path, n, v)
 	case reflect.String, reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		d.scalar(path, n, v)
 	default:
-		d.library(path, n, v)
+		d.viaYAML(path, n, v)
 	}
 }
 
-// library is for kinds of values that no configuration of ours has so far.
-func (d *decoder) library(path string, n *yaml.Node, v reflect.Value) {
+// viaYAML is for kinds of values that no configuration of ours has so far.
+func (d *decoder) viaYAML(path string, n *yaml.Node, v reflect.Value) {
 	if err := n.Decode(v.Addr().Interface()); err != nil {
 		d.wrong(path, "%s", strings.TrimPrefix(err.Error(), "yaml: "))
 	}

@@ -79,6 +79,9 @@ func TestREL08_ReloadIsAllOrNothing(t *testing.T) {
 	if !regexp.MustCompile(`sallyport_events_total\{[^}]*type="config.refused"\} [1-9]`).MatchString(metrics) {
 		t.Error("the metrics do not count the refusal")
 	}
+	if ready := get(t, w.operations+"/healthz/ready"); ready.status != 200 || !strings.Contains(ready.body, "refused, the earlier one") {
+		t.Errorf("health does not tell of the refused file: %d %s", ready.status, ready.body)
+	}
 
 	before := w.refusals()
 	w.hangUp(t)
