@@ -30,10 +30,28 @@ type Application struct {
 	TokenLifetime time.Duration
 	// Session limits of sign-ins at the application; both positive.
 	Session Limits
-	// ForwardToken makes forward-auth hand the application a token of its own.
+	// ForwardToken makes forward-auth and the gateway hand the application a token of its own.
 	ForwardToken bool
+	// Claims are those of its tokens beyond the core ones: the profile's, with the application's own in their place.
+	Claims []Claim
+	// Rules narrow what Require opens, see Rule; none: every request of who is admitted is allowed.
+	Rules []*Rule
+	// Upstream is where the gateway sends its requests; nil: the application is not behind the gateway.
+	Upstream *Upstream
 	// Profile is its dialect.
 	Profile *Profile
+}
+
+// Upstream is an application's own server, as the gateway reaches it.
+type Upstream struct {
+	// URL is scheme (http or https) and host; requests keep their path.
+	URL *url.URL
+	// Roots are the authorities its certificate may come from, in PEM; empty: the system's.
+	Roots []byte
+	// PassHost hands the Host header on as the client sent it, instead of the upstream's own.
+	PassHost bool
+	// HeaderTimeout is how long it may take to begin its answer; zero: 60 s.
+	HeaderTimeout time.Duration
 }
 
 // Limits of a session: Idle since last seen, Lifetime since the start.
@@ -108,8 +126,8 @@ type Profile struct {
 	Routes   map[string]string
 	// Request, Reply and User name JSON fields: ours → the application's. A name that is missing is not written.
 	Request, Reply, User map[string]string
-	// Claims are those of its tokens.
-	Claims []Claim
+	// Cookie is how an application's cookie on its own host is spelled.
+	Cookie CookieSpelling
 	// KeyHeaders are where API keys travel, in canonical spelling (http.CanonicalHeaderKey); "Authorization" stands for
 	// its scheme Bearer. KeyPrefix starts new keys.
 	KeyHeaders []string
@@ -120,12 +138,15 @@ type Profile struct {
 	Error string
 }
 
-// Claim is a token claim: what it holds, how it is called, how it is shaped.
-type Claim struct {
-	// Source is username, name, email, roles or permissions.
-	Source string
-	// Name on the wire.
+// CookieSpelling is how an application's own cookie looks. The zero value is ours: a host-only cookie with an opaque value.
+type CookieSpelling struct {
+	// Name of the cookie; empty: __Host-sallyport-<application>.
 	Name string
-	// Shape of roles and permissions: list, string (the first) or comma.
-	Shape string
+	// Token puts the application's token itself into the cookie, for applications that verify it there. It lives as long
+	// as the token.
+	Token bool
+	// Domain, when set, is a parent of the application's host: every host below it gets the cookie.
+	Domain string
+	// Strict withholds the cookie from navigations that begin on other sites (SameSite=Strict instead of Lax).
+	Strict bool
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"sallyport/broker/sessions"
@@ -24,6 +23,8 @@ const (
 	Bearer
 	// APIKey is an API key.
 	APIKey
+	// TokenCookie is a JWT of ours in an application's cookie.
+	TokenCookie
 )
 
 // Credential is what a request shows. It is a secret; it prints as [redacted].
@@ -85,9 +86,11 @@ func (b *Broker) authenticate(ctx context.Context, snap *Snapshot, c Credential,
 func carries(kind sessions.Kind, c Carrier) bool {
 	switch c {
 	case Cookie:
-		return kind == sessions.Browser || kind == sessions.App
+		return kind == sessions.Browser || kind == sessions.App || kind == sessions.Embed
+	case TokenCookie:
+		return kind == sessions.App
 	case Bearer:
-		return kind == sessions.API || kind == sessions.App
+		return kind == sessions.API || kind == sessions.App || kind == sessions.Embed
 	case APIKey:
 		return kind == ""
 	}
@@ -110,7 +113,7 @@ func (b *Broker) bind(ctx context.Context, c Credential, app *Application) (bind
 	var found binding
 	var err error
 	switch c.Carrier {
-	case Bearer:
+	case Bearer, TokenCookie:
 		found, err = b.bindToken(ctx, c.value, app)
 	case APIKey:
 		found, err = b.bindKey(ctx, c.value)
@@ -131,7 +134,7 @@ func (b *Broker) bind(ctx context.Context, c Credential, app *Application) (bind
 func digestOf(c Credential, app *Application) digest {
 	buf := make([]byte, 0, 1024)
 	buf = append(buf, byte(c.Carrier))
-	if c.Carrier == Bearer {
+	if c.Carrier == Bearer || c.Carrier == TokenCookie {
 		buf = append(buf, app.ID...)
 		buf = append(buf, 0)
 		buf = append(buf, app.Audience...)
@@ -241,7 +244,7 @@ func (b *Broker) IssueToken(ctx context.Context, p identity.Principal, app *Appl
 	}
 	spec := tokens.Spec{
 		Subject: p.Subject, Audience: app.Audience, ClientID: app.ID, SessionID: p.SessionID, Provider: p.Provider,
-		AMR: p.AMR, AuthTime: p.AuthTime, Claims: app.Profile.claims(p),
+		AMR: p.AMR, AuthTime: p.AuthTime, Claims: app.claims(p),
 		Lifetime: min(app.TokenLifetime, p.ExpiresAt.Sub(b.now()).Truncate(time.Second)),
 	}
 	if spec.Lifetime <= 0 {
@@ -251,41 +254,4 @@ func (b *Broker) IssueToken(ctx context.Context, p identity.Principal, app *Appl
 		return sign.issuer.IssueHMAC(app.Secret, app.ID, spec)
 	}
 	return sign.issuer.Issue(app.Algorithm, spec)
-}
-
-// claims spells the profile's claims of a principal.
-func (p *Profile) claims(who identity.Principal) map[string]any {
-	claims := make(map[string]any, len(p.Claims))
-	for _, c := range p.Claims {
-		switch c.Source {
-		case "username":
-			claims[c.Name] = who.Username
-		case "name":
-			claims[c.Name] = who.Name
-		case "email":
-			claims[c.Name] = who.Email
-		case "roles":
-			claims[c.Name] = c.shaped(who.Roles)
-		case "permissions":
-			claims[c.Name] = c.shaped(who.Permissions)
-		}
-		if claims[c.Name] == "" {
-			delete(claims, c.Name)
-		}
-	}
-	return claims
-}
-
-func (c Claim) shaped(values []string) any {
-	switch c.Shape {
-	case "comma":
-		return strings.Join(values, ",")
-	case "string":
-		if len(values) == 0 {
-			return ""
-		}
-		return values[0]
-	default:
-		return append([]string{}, values...) // never null on the wire
-	}
 }

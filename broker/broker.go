@@ -30,21 +30,23 @@ type Options struct {
 
 // Broker decides. It is safe for concurrent use.
 type Broker struct {
-	store   *observedStore
-	log     *slog.Logger
-	now     func() time.Time
-	node    string
-	current atomic.Pointer[Snapshot]
-	signing atomic.Pointer[signing]
-	feed    *feed
-	views   *views
-	seen    *lastSeen
-	panics  atomic.Uint64
+	store    *observedStore
+	log      *slog.Logger
+	now      func() time.Time
+	node     string
+	current  atomic.Pointer[Snapshot]
+	signing  atomic.Pointer[signing]
+	feed     *feed
+	views    *views
+	seen     *lastSeen
+	throttle *throttle
+	panics   atomic.Uint64
 }
 
 // New returns a broker on a store. Load must be called with a first snapshot before anything else.
 func New(o Options) *Broker {
-	b := &Broker{log: o.Log, now: o.Now, node: o.Node, feed: newFeed(o.Now()), views: newViews(), seen: newLastSeen()}
+	b := &Broker{log: o.Log, now: o.Now, node: o.Node, feed: newFeed(o.Now()), views: newViews(), seen: newLastSeen(),
+		throttle: newThrottle(o.Now)}
 	if b.node == "" {
 		b.node = NewID()
 	}

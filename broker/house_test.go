@@ -236,6 +236,7 @@ type settings struct {
 	qualify    map[string]bool
 	session    broker.Limits
 	apps       []*broker.Application
+	embedders  []*broker.Embedder
 	generation int64
 }
 
@@ -265,18 +266,19 @@ func rules() []mapping.Rule {
 const corpViewers = "cn=viewers, dc=corp, dc=example"
 
 func profile() *broker.Profile {
-	return &broker.Profile{
-		Name: "default", KeyPrefix: "sp",
-		Claims: []broker.Claim{
-			{Source: "username", Name: "preferred_username"}, {Source: "roles", Name: "roles", Shape: "list"},
-		},
+	return &broker.Profile{Name: "default", KeyPrefix: "sp"}
+}
+
+func claims() []broker.Claim {
+	return []broker.Claim{
+		{Source: "username", Name: "preferred_username"}, {Source: "roles", Name: "roles", Shape: "list"},
 	}
 }
 
 func application(id, address string, require ...string) *broker.Application {
 	a := &broker.Application{
 		ID: id, Title: id, Audience: "https://" + id + ".example.test", Require: require, Algorithm: tokens.ES256,
-		TokenLifetime: 15 * time.Minute, Session: broker.Limits{Idle: 30 * time.Minute, Lifetime: 8 * time.Hour}, Profile: profile(),
+		TokenLifetime: 15 * time.Minute, Session: broker.Limits{Idle: 30 * time.Minute, Lifetime: 8 * time.Hour}, Profile: profile(), Claims: claims(),
 	}
 	if address != "" {
 		a.URL, _ = url.Parse(address)
@@ -383,9 +385,10 @@ func (h *house) reload(change ...func(s *settings)) {
 		Session: s.session, Keys: broker.KeyRules{DefaultLifetime: 24 * time.Hour, MaxLifetime: 90 * 24 * time.Hour},
 		SelfApplication: &broker.Application{
 			ID: broker.Self, Title: "Sallyport", Audience: s.issuer, Algorithm: tokens.ES256,
-			TokenLifetime: 15 * time.Minute, Session: s.session, Profile: profile(),
+			TokenLifetime: 15 * time.Minute, Session: s.session, Profile: profile(), Claims: claims(),
 		},
 	}
+	snap.Embedders = s.embedders
 	if _, err := h.Load(h.t.Context(), snap.WithApplications(s.apps)); err != nil {
 		h.t.Fatal(err)
 	}

@@ -13,8 +13,9 @@ import (
 type Door struct {
 	// ID, Type and Title are the provider's.
 	providers.Info
-	// Redirects: browsers are sent there. Typed: a password is typed on our own page. Kept: we keep the passwords.
-	Redirects, Typed, Kept bool
+	// Redirects: browsers are sent there. Posts: their answer comes as a form, posted from the provider's site. Typed: a
+	// password is typed on our own page. Kept: we keep the passwords.
+	Redirects, Posts, Typed, Kept bool
 }
 
 // Doors lists the providers in the order of their ids.
@@ -52,6 +53,7 @@ func (s *Snapshot) DoorFor(explicit, hint, username string) (Door, error) {
 func doorOf(p providers.Provider) Door {
 	d := Door{Info: p.Info()}
 	_, d.Redirects = p.(providers.RedirectProvider)
+	_, d.Posts = p.(providers.PostedProvider)
 	_, d.Typed = p.(providers.PasswordProvider)
 	_, d.Kept = p.(providers.PasswordKeeper)
 	return d
@@ -81,7 +83,7 @@ func (b *Broker) Leave(ctx context.Context, v Visit, d Departure) (providers.Cha
 	if err != nil {
 		return providers.Challenge{}, err
 	}
-	challenge, err := p.Begin(ctx, v.flow(d))
+	challenge, err := p.Begin(ctx, v.flow(p, d))
 	if err != nil {
 		b.upstreamRefused(ctx, v, d.Provider, err)
 	}
@@ -99,7 +101,7 @@ func (b *Broker) Return(ctx context.Context, v Visit, at Attempt, d Departure, p
 		b.upstreamRefused(ctx, v, d.Provider, err)
 		return Outcome{}, err
 	}
-	a, err := p.Finish(ctx, v.flow(d), pending, reply)
+	a, err := p.Finish(ctx, v.flow(p, d), pending, reply)
 	if err != nil {
 		b.upstreamRefused(ctx, v, d.Provider, err)
 		return Outcome{}, err
@@ -108,10 +110,27 @@ func (b *Broker) Return(ctx context.Context, v Visit, at Attempt, d Departure, p
 	return b.SignIn(ctx, v, at, a)
 }
 
-// flow is what a provider may know of a departure: one redirect URI per provider (OID-03).
-func (v Visit) flow(d Departure) providers.Flow {
-	callback := url.URL{Scheme: v.Issuer.Scheme, Host: v.Issuer.Host, Path: "/callback/" + d.Provider}
-	return providers.Flow{ID: d.FlowID, CallbackURL: callback.String(), LoginHint: d.LoginHint}
+// flow is what a provider may know of a departure: one address per provider that replies come to (OID-03, SML-05).
+func (v Visit) flow(p providers.Provider, d Departure) providers.Flow {
+	path := "/callback/" + d.Provider
+	if _, ok := p.(providers.PostedProvider); ok {
+		path = "/saml/" + d.Provider + "/acs"
+	}
+	return providers.Flow{ID: d.FlowID, CallbackURL: v.own(path), LoginHint: d.LoginHint}
+}
+
+// own returns the address of a path of ours.
+func (v Visit) own(path string) string {
+	return (&url.URL{Scheme: v.Issuer.Scheme, Host: v.Issuer.Host, Path: path}).String()
+}
+
+// ServiceMetadata returns our SAML metadata for one provider: see Set.Posted for errors.
+func (b *Broker) ServiceMetadata(v Visit, provider string) ([]byte, error) {
+	p, err := v.Providers.Posted(provider)
+	if err != nil {
+		return nil, err
+	}
+	return p.ServiceMetadata(v.own("/saml/"+provider+"/metadata"), v.flow(p, Departure{Provider: provider}).CallbackURL)
 }
 
 // upstreamRefused records that a door refused before there was an assertion, and why for the operator.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"time"
@@ -28,6 +29,8 @@ type Attempt struct {
 	Kind        sessions.Kind
 	// Replaces is the session this browser had; it ends when the new one begins (SES-02).
 	Replaces string
+
+	embedded *EmbedAttempt // for Kind Embed
 }
 
 // Outcome is a sign-in that holds.
@@ -102,7 +105,7 @@ func (b *Broker) nameOnRecord(ctx context.Context, typed string) string {
 
 // SignIn is the one way in: every door's assertion is mapped, meets its account, passes policy and becomes a session.
 // Refusals are identity.ErrDenied with a code (no_role, denied_by_rule, account_disabled, username_taken) or
-// identity.ErrExpired coded flow_finished; each leaves an event.
+// identity.ErrExpired coded flow_finished or assertion_replayed; each leaves an event.
 func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Assertion) (Outcome, error) {
 	var out Outcome
 	err := b.store.Update(ctx, func(tx Tx) error {
@@ -111,6 +114,9 @@ func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Ass
 			if err := takeFlow(ctx, tx, at.FlowID, now); err != nil {
 				return err
 			}
+		}
+		if err := once(ctx, tx, v, a); err != nil {
+			return err
 		}
 		if err := keptFacts(ctx, tx, v, &a); err != nil {
 			return err
@@ -125,6 +131,9 @@ func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Ass
 	if err != nil {
 		e := v.event(audit.SignInRefused, b.now())
 		e.Provider, e.Application, e.Username = a.Identity.Provider, at.Application.ID, cut(a.Identity.Username, 256)
+		if at.embedded != nil {
+			e.Detail = at.embedded.detail()
+		}
 		b.refused(ctx, e, err)
 		return Outcome{}, err
 	}
@@ -342,8 +351,15 @@ func (b *Broker) open(ctx context.Context, tx Tx, v Visit, at Attempt, h holder,
 	if s.AuthTime.IsZero() || s.AuthTime.After(now) {
 		s.AuthTime = now
 	}
-	p := h.principal(v.Snapshot, h.roles)
-	p.Application, p.SessionID, p.AMR, p.AuthTime, p.ExpiresAt = s.Application, s.ID, s.AMR, s.AuthTime, s.ExpiresAt
+	if at.embedded != nil {
+		s.Embedder, s.Origin, s.AMR = at.embedded.Embedder.ID, at.embedded.Origin, []string{amrExternal}
+		limits := at.embedded.Embedder.Session
+		s.IdleTimeout, s.ExpiresAt = limits.Idle, now.Add(limits.Lifetime)
+	}
+	p, err := h.principalOf(v.Snapshot, s)
+	if err != nil {
+		return Outcome{}, err
+	}
 	if !at.Application.Admits(p) {
 		return Outcome{}, denied("no_role", "account %s at %s", h.account.ID, at.Application.ID)
 	}
@@ -363,5 +379,8 @@ func (b *Broker) open(ctx context.Context, tx Tx, v Visit, at Attempt, h holder,
 	e.Actor, e.AccountID, e.Username, e.Provider = p.Subject, p.Subject, p.Username, p.Provider
 	e.Application, e.SessionID = s.Application, s.ID
 	e.Detail = map[string]string{"kind": string(s.Kind), "roles": cut(strings.Join(p.Roles, ","), 1024)}
+	if at.embedded != nil {
+		maps.Copy(e.Detail, at.embedded.detail())
+	}
 	return out, tx.Append(ctx, e)
 }

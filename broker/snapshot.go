@@ -33,6 +33,8 @@ type Snapshot struct {
 	Keys KeyRules
 	// Brand and Support are what people read on the pages.
 	Brand, Support string
+	// Embedders are the applications that may frame others, in the order of their ids.
+	Embedders []*Embedder
 	// SelfApplication is the broker as an application, see Self.
 	SelfApplication *Application
 

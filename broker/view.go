@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -129,8 +128,10 @@ func sessionView(ctx context.Context, tx Tx, snap *Snapshot, s sessions.Session)
 	if err != nil {
 		return nil, err
 	}
-	p := h.principal(snap, h.roles)
-	p.Application, p.SessionID, p.AMR, p.AuthTime, p.ExpiresAt = s.Application, s.ID, s.AMR, s.AuthTime, s.ExpiresAt
+	p, err := h.principalOf(snap, s)
+	if err != nil {
+		return nil, err
+	}
 	v := &view{
 		principal: p, kind: s.Kind, parent: s.ParentID, idle: s.IdleTimeout, every: seenEvery, expires: s.ExpiresAt,
 	}
@@ -167,7 +168,7 @@ func keyView(ctx context.Context, tx Tx, snap *Snapshot, k sessions.Key) (*view,
 	h.grants = nil
 	roles := slices.DeleteFunc(slices.Clone(h.roles), func(r string) bool { return !slices.Contains(k.Roles, r) })
 	p := h.principal(snap, roles)
-	p.Permissions = slices.DeleteFunc(p.Permissions, func(have string) bool { return strings.HasPrefix(have, Self+":") })
+	p.Permissions = withoutOurs(p.Permissions)
 	p.Application, p.KeyID, p.ExpiresAt, p.AuthTime = k.Application, k.ID, k.ExpiresAt, k.CreatedAt
 	v := &view{principal: p, every: seenEvery, expires: k.ExpiresAt}
 	v.seen.Store(k.LastUsedAt.UnixMilli())
@@ -225,6 +226,23 @@ func rolesOf(g mapping.Grant, manual []people.ManualGrant) ([]string, error) {
 	default:
 		return g.Roles, nil
 	}
+}
+
+// principalOf spells the holder as a session carries them: all they have, or what comes through an embedder.
+func (h holder) principalOf(snap *Snapshot, s sessions.Session) (identity.Principal, error) {
+	if s.Kind == sessions.Embed {
+		var err error
+		if h, err = h.cap(snap, s.Embedder, s.Application); err != nil {
+			return identity.Principal{}, err
+		}
+	}
+	p := h.principal(snap, h.roles)
+	if s.Kind == sessions.Embed {
+		p.Permissions = withoutOurs(p.Permissions)
+	}
+	p.Application, p.SessionID, p.AMR, p.AuthTime, p.ExpiresAt = s.Application, s.ID, s.AMR, s.AuthTime, s.ExpiresAt
+	p.Embedder, p.Origin = s.Embedder, s.Origin
+	return p, nil
 }
 
 // principal spells the holder with the given roles.

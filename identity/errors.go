@@ -1,6 +1,9 @@
 package identity
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // The sentinels every floor understands. Anything else is a fault. Surfaces turn a sentinel into a status and a public
 // sentence; the error's own text is for logs only.
@@ -19,7 +22,30 @@ var (
 	ErrInvalid = errors.New("invalid")
 	// ErrUnavailable: something we depend on does not answer. Never an answer about the person.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrThrottled: too often; RetryAfter says when to come back.
+	ErrThrottled = errors.New("throttled")
 )
+
+// throttled is ErrThrottled with the time to wait.
+type throttled struct{ after time.Duration }
+
+// Throttled returns an error that wraps ErrThrottled and remembers how long to wait.
+func Throttled(after time.Duration) error { return throttled{after} }
+
+// Error is the sentinel's text.
+func (t throttled) Error() string { return ErrThrottled.Error() }
+
+// Unwrap returns ErrThrottled.
+func (t throttled) Unwrap() error { return ErrThrottled }
+
+// RetryAfter returns how long whoever gets err should wait, at least a second; zero where err does not say.
+func RetryAfter(err error) time.Duration {
+	var t throttled
+	if !errors.As(err, &t) {
+		return 0
+	}
+	return max(t.after, time.Second)
+}
 
 // Coded is an error with a stable public code (snake_case) that is more precise than its sentinel.
 type Coded struct {

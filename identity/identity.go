@@ -65,4 +65,7 @@ type Principal struct {
 	AuthTime time.Time
 	// ExpiresAt is when the credential's session or key ends at the latest.
 	ExpiresAt time.Time
+	// Embedder is the id of the application whose page frames this one, and Origin that page's; empty for everybody who
+	// signed in directly.
+	Embedder, Origin string
 }

@@ -61,10 +61,35 @@ type RedirectProvider interface {
 	Finish(ctx context.Context, f Flow, pending []byte, reply url.Values) (identity.Assertion, error)
 }
 
-// TokenProvider takes a token an application already holds (jwt).
-type TokenProvider interface {
+// PostedProvider is a RedirectProvider whose reply is a form that the browser posts to us from the provider's site (SAML's
+// HTTP-POST binding), and that is told who we are by a document of ours.
+type PostedProvider interface {
+	RedirectProvider
+	// ServiceMetadata returns our SAML metadata for this provider, XML; entityID is its own address, acsURL where the
+	// reply is posted to.
+	ServiceMetadata(entityID, acsURL string) ([]byte, error)
+}
+
+// OnceProvider is a provider whose assertions are bearer things: whoever has seen one could show it again (saml, jwt).
+//
+// Once says by which id an assertion of this provider must be remembered before it signs anybody in, until when, and
+// whether it must be at all. The id is unique in the house: it names the kind, the issuer and the message's own id, or
+// its digest. once is false only where an operator has said so. An error refuses the sign-in.
+type OnceProvider interface {
 	Provider
+	Once(a identity.Assertion) (id string, until time.Time, once bool, err error)
+}
+
+// TokenProvider takes a token an application already holds (jwt).
+//
+// VerifyToken returns identity.ErrBadCredentials, or identity.ErrExpired for a token that only comes at the wrong time,
+// with the precise code of the kind, and identity.ErrUnavailable when the keys cannot be had. It remembers nothing.
+//
+// Nonce returns what the token of an assertion of this provider is bound to by its nonce claim, "" where by nothing.
+type TokenProvider interface {
+	OnceProvider
 	VerifyToken(ctx context.Context, raw string) (identity.Assertion, error)
+	Nonce(a identity.Assertion) string
 }
 
 // Refresher can be asked again about somebody who signed in before. Gone (identity.ErrNotFound) and no answer
@@ -109,9 +134,10 @@ type Env struct {
 	Dir string
 }
 
-// Config is the configuration of one kind: a struct decoded strictly from YAML. Validate finds mistakes without I/O
-// beyond reading named files; its errors start with the key they speak of ("url: …"). Open makes the provider and must
-// not need upstream to be there.
+// Config is the configuration of one kind: a struct decoded strictly from YAML. Validate finds the mistakes in its text,
+// and reads files only where a mistake could not be seen otherwise; its errors start with the key they speak of
+// ("url: …"). Open makes the provider. It reads the named files and must not need upstream to be there: what it returns
+// although Validate found nothing speaks of what stands outside the text. Both errors start with the key.
 type Config interface {
 	Validate() error
 	Open(ctx context.Context, id, title string, env Env) (Provider, error)

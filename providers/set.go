@@ -46,6 +46,12 @@ func (s *Set) Password(id string) (PasswordProvider, error) { return ability[Pas
 // Redirect returns a provider that sends browsers away; see Get for errors.
 func (s *Set) Redirect(id string) (RedirectProvider, error) { return ability[RedirectProvider](s, id) }
 
+// Token returns a provider that takes tokens an application holds; see Get for errors.
+func (s *Set) Token(id string) (TokenProvider, error) { return ability[TokenProvider](s, id) }
+
+// Posted returns a provider whose reply is posted to us from its own site; see Get for errors.
+func (s *Set) Posted(id string) (PostedProvider, error) { return ability[PostedProvider](s, id) }
+
 // Keeper returns the first provider that keeps passwords itself, or the named one; see Get for errors.
 func (s *Set) Keeper(id string) (PasswordKeeper, error) {
 	if id != "" {

@@ -16,6 +16,12 @@ wanted=(
   python3-cryptography:/usr/lib/python3/dist-packages/cryptography
   gcc:/usr/bin/gcc
   libc6-dev:/usr/include/stdlib.h
+  simplesamlphp:/usr/share/simplesamlphp/www/index.php
+  php-cli:/usr/bin/php
+  # PHP's modules lie in folders named by its version. SimpleSAMLphp needs these two and does not depend on them.
+  php-xml:/var/lib/dpkg/info/php-xml.list
+  php-mbstring:/var/lib/dpkg/info/php-mbstring.list
+  xmlsec1:/usr/bin/xmlsec1
 )
 command -v node >/dev/null || wanted+=(nodejs:/usr/bin/node)
 command -v npm >/dev/null || wanted+=(npm:/usr/bin/npm)

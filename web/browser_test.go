@@ -22,6 +22,10 @@ type browser struct {
 	// asProgram leaves out what only browsers send.
 	asProgram bool
 	language  string
+	// abroad are the cookies that travel with requests from other sites (SameSite=None), by host and name.
+	abroad map[string]bool
+	// from is another site whose page makes the requests.
+	from string
 }
 
 func (h *house) browser() *browser {
@@ -30,7 +34,7 @@ func (h *house) browser() *browser {
 		return dial.DialContext(ctx, "tcp", h.server.Listener.Addr().String())
 	}}
 	h.t.Cleanup(transport.CloseIdleConnections)
-	return &browser{t: h.t, h: h, jar: map[string]map[string]string{}, wire: &http.Client{
+	return &browser{t: h.t, h: h, jar: map[string]map[string]string{}, abroad: map[string]bool{}, wire: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -62,10 +66,14 @@ func (b *browser) do(r *http.Request) *page {
 		}
 		set("Accept", "text/html,application/xhtml+xml")
 		set("Sec-Fetch-Mode", "navigate")
-		if r.Method == http.MethodPost {
+		switch {
+		case b.from != "":
+			set("Sec-Fetch-Site", "cross-site")
+			set("Origin", b.from)
+		case r.Method == http.MethodPost:
 			set("Sec-Fetch-Site", "same-origin")
 			set("Origin", "http://"+r.URL.Host)
-		} else {
+		default:
 			set("Sec-Fetch-Site", "none")
 		}
 		if b.language != "" {
@@ -73,7 +81,9 @@ func (b *browser) do(r *http.Request) *page {
 		}
 	}
 	for name, value := range b.jar[r.URL.Host] {
-		r.Header.Add("Cookie", name+"="+value)
+		if b.from == "" || b.abroad[r.URL.Host+" "+name] {
+			r.Header.Add("Cookie", name+"="+value)
+		}
 	}
 	answer, err := b.wire.Do(r)
 	if err != nil {
@@ -95,8 +105,10 @@ func (b *browser) keep(host string, cookies []*http.Cookie) {
 		b.jar[host] = map[string]string{}
 	}
 	for _, c := range cookies {
+		abroad := c.SameSite == http.SameSiteNoneMode && strings.HasPrefix(c.Name, flowCookie) // for SAML, see SML-06
+		b.abroad[host+" "+c.Name] = abroad
 		if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || c.Domain != "" || c.Path != "/" || !c.HttpOnly ||
-			c.SameSite != http.SameSiteLaxMode {
+			c.SameSite != http.SameSiteLaxMode && !abroad {
 			b.t.Errorf("cookie %s on %s is not as every cookie of ours: %s", c.Name, host, c.Raw)
 		}
 		if c.MaxAge < 0 {
@@ -170,6 +182,15 @@ func (b *browser) visit(address string) *page {
 func (b *browser) submit(p *page, action string, typed url.Values) *page {
 	b.t.Helper()
 	return b.follow(b.post("http://"+p.url.Host+action, p.form(action, typed)))
+}
+
+// postFrom sends a form from a page of another site and follows.
+func (b *browser) postFrom(site, address string, form url.Values) *page {
+	b.t.Helper()
+	other := *b
+	other.from = site
+	p := other.post(address, form)
+	return b.follow(p)
 }
 
 // signIn signs in with a password from whatever page shows the first form.

@@ -204,8 +204,11 @@ func profile() *broker.Profile {
 		Request: same("username", "password", "provider", "application"),
 		Reply:   same("access_token", "token_type", "expires_in", "user"),
 		User:    same("id", "username", "name", "email", "roles", "permissions"),
-		Claims:  []broker.Claim{{Source: "username", Name: "preferred_username"}, {Source: "roles", Name: "roles", Shape: "list"}},
 	}
+}
+
+func claims() []broker.Claim {
+	return []broker.Claim{{Source: "username", Name: "preferred_username"}, {Source: "roles", Name: "roles", Shape: "list"}}
 }
 
 func snapshot(t testing.TB, at string, set *providers.Set) *broker.Snapshot {
@@ -228,12 +231,12 @@ func snapshot(t testing.TB, at string, set *providers.Set) *broker.Snapshot {
 	}
 	s.SelfApplication = &broker.Application{
 		ID: broker.Self, Title: "Test house", Audience: at, Algorithm: tokens.ES256, TokenLifetime: 15 * time.Minute,
-		Session: limits, Profile: profile(),
+		Session: limits, Profile: profile(), Claims: claims(),
 	}
 	app := func(id, title, address string, require ...string) *broker.Application {
 		a := &broker.Application{
 			ID: id, Title: title, Audience: id, Require: require, Algorithm: tokens.ES256, TokenLifetime: 15 * time.Minute,
-			Session: limits, Profile: profile(),
+			Session: limits, Profile: profile(), Claims: claims(),
 		}
 		if address != "" {
 			a.URL = mustURL(t, address)

@@ -67,6 +67,58 @@ func TestOperationsTellWhetherTheHouseIsReady(t *testing.T) {
 	expect("stopping", "/healthz/live", 200)
 }
 
+func TestProvidersAreLightsAndNoReasonToBeUnready(t *testing.T) {
+	h := newHouse(t)
+	m := operations.NewMetrics()
+	since := time.Date(2026, 3, 1, 12, 0, 0, 250e6, time.FixedZone("somewhere", 3600))
+	shown := []operations.Provider{
+		{ID: "directory", Type: "ldap", State: "down", Since: since, CheckedAt: since.Add(time.Minute), Error: "connection refused"},
+		{ID: "local", Type: "local", State: "up", Since: since},
+		{ID: "partner", Type: "oidc", State: "unknown", Since: since},
+	}
+	m.Providers(func() []operations.Provider { return shown })
+	state := processState{}
+	handler := m.Handler(h.broker, &state, slog.New(slog.DiscardHandler))
+	get := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		return w
+	}
+	panel := `"providers":{` +
+		`"directory":{"type":"ldap","state":"down","since":"2026-03-01T11:00:00Z","checked_at":"2026-03-01T11:01:00Z",` +
+		`"error":"connection refused"},` +
+		`"local":{"type":"local","state":"up","since":"2026-03-01T11:00:00Z"},` +
+		`"partner":{"type":"oidc","state":"unknown","since":"2026-03-01T11:00:00Z"}}}` + "\n"
+	if w := get("/healthz/ready"); w.Code != 200 || w.Body.String() != `{"status":"ok","wrong":null,`+panel {
+		t.Errorf("readiness: %d %s", w.Code, w.Body)
+	}
+	if w := get("/healthz/live"); w.Body.String() != `{"status":"ok","wrong":null}`+"\n" {
+		t.Errorf("liveness: %d %s", w.Code, w.Body)
+	}
+	state.stopping = true
+	if w := get("/healthz/ready"); w.Code != 503 || !strings.HasSuffix(w.Body.String(), panel) {
+		t.Errorf("stopping: %d %s", w.Code, w.Body)
+	}
+
+	metrics := get("/metrics").Body.String()
+	for line, want := range map[string]int{
+		`sallyport_provider_up{provider="directory",type="ldap"} 0`:                                           1,
+		`sallyport_provider_up{provider="local",type="local"} 1`:                                              1,
+		`sallyport_provider_last_check_timestamp_seconds{provider="directory",type="ldap"} 1.77236286025e+09`: 1,
+		`sallyport_provider_up{provider="partner"`:                                                            0,
+		`sallyport_provider_last_check_timestamp_seconds{provider="local"`:                                    0,
+		`connection refused`: 0,
+	} {
+		if got := strings.Count(metrics, line); got != want {
+			t.Errorf("%d times %s in the metrics, want %d", got, line, want)
+		}
+	}
+	shown = shown[1:]
+	if strings.Contains(get("/metrics").Body.String(), `provider="directory"`) {
+		t.Error("a provider that left the configuration stays in the metrics")
+	}
+}
+
 func TestMetricsCountWithoutNames(t *testing.T) {
 	h := newHouse(t)
 	m := operations.NewMetrics()

@@ -4,6 +4,7 @@
 package web
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"slices"
@@ -22,21 +23,24 @@ import (
 // HostStatic is where our files are on applications' hosts.
 const HostStatic = "/.sallyport"
 
-// surface is a set of routes that share a name in metrics and a way of telling errors.
+// surface is a set of routes that share a name in metrics, a way of telling errors, and a bound for request bodies.
 type surface struct {
 	name   string
 	page   bool
 	routes map[string]wire.Handler
+	// body in bytes; zero: maxBody.
+	body int64
 }
 
 // issuerSurfaces lists what answers on the issuer's host.
 func issuerSurfaces(h *wire.House, profile *broker.Profile) []surface {
 	return []surface{
-		{"pages", true, pages.New(h).Routes()},
-		{"api", false, api.New(h, profile).Routes()},
-		{"op", false, map[string]wire.Handler{"GET /.well-known/jwks.json": op.JWKS(h)}},
-		{"authz", false, authz.Surface(h)},
-		{"static", true, map[string]wire.Handler{
+		{name: "pages", page: true, routes: pages.New(h).Routes()},
+		{name: "saml", page: true, routes: pages.New(h).ACS(), body: pages.MaxACS},
+		{name: "api", routes: api.New(h, profile).Routes()},
+		{name: "op", routes: map[string]wire.Handler{"GET /.well-known/jwks.json": op.JWKS(h)}},
+		{name: "authz", routes: authz.Surface(h)},
+		{name: "static", page: true, routes: map[string]wire.Handler{
 			"GET " + static.Prefix: told(static.Handler()),
 			"GET /robots.txt":      told(static.Robots()),
 		}},
@@ -47,8 +51,8 @@ func issuerSurfaces(h *wire.House, profile *broker.Profile) []surface {
 func hostSurfaces(h *wire.House) []surface {
 	files := http.StripPrefix(HostStatic, static.Handler())
 	return []surface{
-		{"host", true, host.New(h).Routes()},
-		{"static", true, map[string]wire.Handler{"GET " + HostStatic + static.Prefix: told(files)}},
+		{name: "host", page: true, routes: host.New(h).Routes()},
+		{name: "static", page: true, routes: map[string]wire.Handler{"GET " + HostStatic + static.Prefix: told(files)}},
 	}
 }
 
@@ -75,7 +79,7 @@ func (h *Handler) mount(mux *http.ServeMux, where string, all []surface) {
 			if s.page {
 				wrap = h.house.Page
 			}
-			mux.Handle(pattern, route{wrap(s.name, s.routes[pattern])})
+			mux.Handle(pattern, route{bounded(wrap(s.name, s.routes[pattern]), cmp.Or(s.body, maxBody))})
 			h.routes = append(h.routes, where+" "+pattern)
 		}
 	}
@@ -87,14 +91,21 @@ type route struct{ http.Handler }
 // Routes lists every route, sorted: "issuer GET /login" …
 func (h *Handler) Routes() []string { return slices.Clone(h.routes) }
 
-// maxBody bounds every request body in bytes (DOS-01): forms and small JSON objects. A route that needs more says so.
-const maxBody = 64 << 10
+// maxBody bounds request bodies in bytes (DOS-01): forms and small JSON objects. A surface that needs more says so.
+const maxBody int64 = 64 << 10
+
+// bounded reads no more of a body than a surface needs. What no surface answers has its body read by nobody.
+func bounded(next http.Handler, most int64) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, most)
+		next.ServeHTTP(w, r)
+	})
+}
 
 // ServeHTTP picks the host before anything else: a request for a host that is not ours gets no answer of ours.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = h.house.Enter(r)
 	f := wire.Of(r)
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	protect(w.Header(), f.Issuer.Scheme == "https")
 	var mux *http.ServeMux
 	switch {

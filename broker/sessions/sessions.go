@@ -11,7 +11,8 @@ import (
 type Kind string
 
 // The kinds. A Browser session is the broker's own cookie; App and Embed sessions live on an application's host; API
-// sessions carry JWTs. App and Embed sessions have a parent.
+// sessions carry JWTs. An App session has a Browser session as its parent; an Embed session has none, because nobody
+// signed in at the broker: the embedding application vouched for them.
 const (
 	Browser Kind = "browser"
 	App     Kind = "app"
@@ -54,6 +55,8 @@ type Session struct {
 	EndReason string
 	// Address and UserAgent are of the request that made it, for the owner to recognise.
 	Address, UserAgent string
+	// Embedder vouched for the person, in a page of Origin; both are empty for every kind but Embed.
+	Embedder, Origin string
 }
 
 // Live reports whether the session opens anything at the given time.

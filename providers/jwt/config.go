@@ -36,8 +36,9 @@ type Config struct {
 	JWKSURL string `yaml:"jwks_url,omitempty"`
 	// CAFile names a PEM file of the authorities that are trusted for jwks_url instead of the system's.
 	CAFile string `yaml:"ca_file,omitempty"`
-	// SubjectKey is the claim that says who the person is, for ever; default "sub". Here and in the keys below, a claim
-	// of exactly this name counts first ("service:username"); where there is none, dots walk into objects ("user.id").
+	// SubjectKey is the claim that says who the person is, for ever; default "sub". Here and in the keys below, dots walk
+	// into objects ("user.id"), and a name may have dots and colons in it ("service:username"); a token in which two
+	// claims are meant is refused.
 	SubjectKey string `yaml:"subject_key,omitempty"`
 	// RolesKey is the claim with the groups: a list of strings, or one string separated by commas or, where it has no
 	// comma, by spaces. Default "roles".
@@ -56,9 +57,6 @@ type Config struct {
 	Compat Compat `yaml:"compat,omitempty"`
 	// Replay is "strict" (default: a token opens the door once) or "off" (as often as it likes until it expires).
 	Replay string `yaml:"replay,omitempty" enum:"strict,off"`
-	// MaxRoles lists the only roles of this house that anybody may get through this door, whatever the mapping rules
-	// grant. Absent: no cap. An empty list: none at all.
-	MaxRoles []string `yaml:"max_roles,omitempty"`
 }
 
 // Key is one key of the embedding application: exactly one of HMAC, PEM and PEMFile.
@@ -100,18 +98,16 @@ const (
 	replayOff          = "off"
 	maxKeys            = 8
 	maxClaimPath       = 256
-	maxMaxRoles        = 1000
 )
 
 // lackable are the claims that compat may let go. Without exp a token would live for ever, and without a subject it is
 // about nobody.
 func lackable() []string { return []string{"iss", "aud", "jti", "iat"} }
 
-// Validate finds every mistake that can be seen without reading files. Secrets are looked at once they are resolved.
+// Validate finds every mistake in the text; it reads no file. Secrets are looked at once they are resolved.
 func (c *Config) Validate() error {
 	return errors.Join(
 		c.validateNames(), c.validateKeys(), c.validateURL(), c.validateClaims(), c.validateTimes(), c.validateCompat(),
-		c.validateRoles(),
 	)
 }
 
@@ -125,7 +121,7 @@ func (c *Config) validateNames() error {
 	}
 	if c.Audience == "" {
 		errs = append(errs, errors.New("audience: is required: the issuer URL of this house"))
-	} else if err := checkURL(c.Audience); err != nil {
+	} else if err := providers.CheckBareURL(c.Audience); err != nil {
 		errs = append(errs, fmt.Errorf("audience: %w", err))
 	}
 	return errors.Join(errs...)
@@ -150,7 +146,7 @@ func (c *Config) validateKeys() error {
 func (c *Config) validateURL() error {
 	var errs []error
 	if c.JWKSURL != "" {
-		if err := checkURL(c.JWKSURL); err != nil {
+		if err := providers.CheckBareURL(c.JWKSURL); err != nil {
 			errs = append(errs, fmt.Errorf("jwks_url: %w", err))
 		}
 	}
@@ -210,21 +206,14 @@ func (c *Config) validateCompat() error {
 	return errors.Join(errs...)
 }
 
-func (c *Config) validateRoles() error {
-	if len(c.MaxRoles) > maxMaxRoles {
-		return fmt.Errorf("max_roles: at most %d", maxMaxRoles)
-	}
-	for i, role := range c.MaxRoles {
-		if !isPlain(role, maxSubject) {
-			return fmt.Errorf("max_roles[%d]: is not the name of a role", i)
-		}
-	}
-	return nil
-}
-
 // Warnings name the settings that weaken the door.
 func (c *Config) Warnings() []string {
 	var out []string
+	for i, k := range c.Keys {
+		if k.HMAC.Literal() {
+			out = append(out, fmt.Sprintf("keys[%d].hmac: stands in the configuration itself; use env: or file:", i))
+		}
+	}
 	if c.MaxTTL > defaultMaxTTL {
 		out = append(out, fmt.Sprintf("max_ttl: tokens that live longer than %s have more time to leak", defaultMaxTTL))
 	}
@@ -249,7 +238,8 @@ func (c *Config) Warnings() []string {
 	return out
 }
 
-// Open makes the provider. It reads the named files and asks nothing of the network.
+// Open makes the provider. It reads the named files and asks nothing of the network: after Validate, its errors speak of
+// those files.
 func (c *Config) Open(_ context.Context, id, title string, env providers.Env) (providers.Provider, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -278,7 +268,6 @@ func (c *Config) withDefaults() Config {
 	}
 	d.Skew = &skew
 	d.Keys, d.Compat.Missing = slices.Clone(c.Keys), slices.Clone(c.Compat.Missing)
-	d.MaxRoles = slices.Clone(c.MaxRoles)
 	return d
 }
 

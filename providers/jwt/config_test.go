@@ -2,6 +2,8 @@ package jwt_test
 
 import (
 	"encoding/base64"
+	"errors"
+	"io/fs"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +48,6 @@ max_ttl: 2m
 skew: 0s
 compat: {missing: [], max_ttl: 5m}
 replay: strict
-max_roles: [analyst]
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -61,11 +62,11 @@ max_roles: [analyst]
 		c.MaxTTL != 2*time.Minute || c.SubjectKey != "service:username" {
 		t.Errorf("read %+v", c)
 	}
-	off, err := decode(t, "replay: off\nmax_roles: []")
-	if err != nil || off.Replay != "off" || off.MaxRoles == nil {
+	off, err := decode(t, "replay: off")
+	if err != nil || off.Replay != "off" {
 		t.Errorf("read %+v, %v", off, err)
 	}
-	for _, unknown := range []string{"secret: x", "keys: [{alg: HS256}]", "compat: {skip: [exp]}"} {
+	for _, unknown := range []string{"secret: x", "keys: [{alg: HS256}]", "max_roles: [a]", "compat: {skip: [exp]}"} {
 		if _, err := decode(t, unknown); err == nil {
 			t.Errorf("%q was taken", unknown)
 		}
@@ -106,8 +107,6 @@ func TestConfigRefuses(t *testing.T) {
 		"compat without sub":           {missing("iss", "sub"), "compat.missing[1]:"},
 		"compat twice":                 {missing("iss", "iss"), "compat.missing[1]:"},
 		"compat over 15 minutes":       {func(c *jwt.Config) { c.Compat.MaxTTL = time.Hour }, "compat.max_ttl:"},
-		"a role without a name":        {func(c *jwt.Config) { c.MaxRoles = []string{"a", ""} }, "max_roles[1]:"},
-		"roles without end":            {func(c *jwt.Config) { c.MaxRoles = make([]string, 1001) }, "max_roles:"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := config(hmacKey("", "a"))
@@ -209,6 +208,46 @@ func TestEveryWeakSettingIsWarnedAbout(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, keys); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestNobodyTypesAPasswordAtThisDoor(t *testing.T) {
+	if _, ok := any(&jwt.Config{}).(interface{ TakesPassword() bool }); ok {
+		t.Error("a configuration loader would take it for a door with a password field")
+	}
+	if _, ok := any(&jwt.Provider{}).(providers.PasswordProvider); ok {
+		t.Error("it takes typed passwords")
+	}
+}
+
+func TestASecretThatStandsInTheFileIsWarnedAbout(t *testing.T) {
+	secret := base64.StdEncoding.EncodeToString(secretOf("a", 32))
+	c, err := decode(t, "keys: [{hmac: \"env:PORTAL\"}, {hmac: "+secret+"}]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"keys[1].hmac: stands in the configuration itself; use env: or file:"}
+	if diff := cmp.Diff(want, c.Warnings()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What is wrong with a file is no mistake in the text: who changes the text is told so at once, while a file that is not
+// there yet must not keep the rest of the configuration from being checked.
+func TestAFileThatCannotBeReadIsFoundByOpenOnly(t *testing.T) {
+	for key, cfg := range map[string]jwt.Config{
+		"keys[0].pem_file: ": {Keys: []jwt.Key{{PEMFile: "none"}}},
+		"jwks_file: ":        {JWKSFile: "none"},
+		"ca_file: ":          {JWKSURL: "https://portal.example/jwks", CAFile: "none"},
+	} {
+		cfg.Issuer, cfg.Audience = portal, house
+		if err := cfg.Validate(); err != nil {
+			t.Errorf("%s a mistake in the text: %v", key, err)
+		}
+		_, err := cfg.Open(t.Context(), "portal", "", providers.Env{Dir: t.TempDir()})
+		if !errors.Is(err, fs.ErrNotExist) || !strings.HasPrefix(err.Error(), key) {
+			t.Errorf("%s opened with %v", key, err)
+		}
 	}
 }
 

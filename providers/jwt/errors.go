@@ -3,30 +3,48 @@ package jwt
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"sallyport/identity"
+	"sallyport/providers"
+	"sallyport/tokens/jws"
 )
 
 // The public codes of this door's refusals. The errors' texts, which are for logs, name claims and configured keys and
 // never hold anything of a token.
 const (
-	codeInvalid     = "token_invalid"
-	codeExpired     = "token_expired"
-	codeUnavailable = "provider_unavailable"
+	codeMalformed = "jwt_malformed"
+	codeSignature = "jwt_signature"
+	codeAlgorithm = "jwt_alg"
+	codeExpired   = "jwt_expired"
+	codeNotYet    = "jwt_not_yet"
+	codeTTL       = "jwt_ttl"
+	codeClaim     = "jwt_claim"
 )
 
-// invalid: the token does not verify, or does not say what it must.
-func invalid(format string, args ...any) error {
-	why := fmt.Errorf(format, args...)
-	return identity.WithCode(codeInvalid, fmt.Errorf("%w: token: %w", identity.ErrBadCredentials, why))
+// refused: the token does not verify, or does not say what it must. A token that only comes at the wrong time is worth
+// another try with a new one, which is what identity.ErrExpired says.
+func refused(code, format string, args ...any) error {
+	sentinel := identity.ErrBadCredentials
+	if code == codeExpired || code == codeNotYet {
+		sentinel = identity.ErrExpired
+	}
+	return providers.Coded(code, sentinel, fmt.Errorf("%w: token: %w", sentinel, fmt.Errorf(format, args...)))
 }
 
-// expired: the token was right once.
-func expired() error {
-	return identity.WithCode(codeExpired, fmt.Errorf("%w: token: its exp has passed", identity.ErrExpired))
-}
-
-// unavailable: the key set cannot be read. Never an answer about the token.
-func unavailable(why string) error {
-	return identity.WithCode(codeUnavailable, fmt.Errorf("%w: %w", identity.ErrUnavailable, errors.New(why)))
+// unverified says why no key verified a token.
+func (p *Provider) unverified(m jws.Message, err error) error {
+	switch {
+	case errors.Is(err, jws.ErrUnavailable):
+		return providers.Unavailable(errors.New("the embedding application's keys cannot be read"))
+	case errors.Is(err, jws.ErrAlgorithm):
+		says := "another" // a name nobody knows is foreign text
+		if slices.Contains(append(jws.Asymmetric(), symmetric()...), m.Header.Algorithm) {
+			says = m.Header.Algorithm
+		}
+		return refused(codeAlgorithm, "%w: it says %s, the keys are for %s", err, says, strings.Join(p.keys.algorithms(), ", "))
+	default:
+		return refused(codeSignature, "%w", err)
+	}
 }

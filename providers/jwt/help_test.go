@@ -191,10 +191,15 @@ func mustVerify(t testing.TB, p *jwt.Provider, raw string) identity.Assertion {
 	return a
 }
 
-// refusals are the only ways in which a token may be turned away.
+// These are the only ways in which a token may be turned away.
 var (
-	wantInvalid     = refusal{identity.ErrBadCredentials, "token_invalid"}
-	wantExpired     = refusal{identity.ErrExpired, "token_expired"}
+	wantMalformed   = refusal{identity.ErrBadCredentials, "jwt_malformed"}
+	wantSignature   = refusal{identity.ErrBadCredentials, "jwt_signature"}
+	wantAlgorithm   = refusal{identity.ErrBadCredentials, "jwt_alg"}
+	wantTTL         = refusal{identity.ErrBadCredentials, "jwt_ttl"}
+	wantClaim       = refusal{identity.ErrBadCredentials, "jwt_claim"}
+	wantExpired     = refusal{identity.ErrExpired, "jwt_expired"}
+	wantNotYet      = refusal{identity.ErrExpired, "jwt_not_yet"}
 	wantUnavailable = refusal{identity.ErrUnavailable, "provider_unavailable"}
 )
 

@@ -11,12 +11,10 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
+	"sallyport/providers"
 	"sallyport/tokens/jws"
 )
 
@@ -76,7 +74,7 @@ func (k Key) load(dir string) (key, error) {
 	case k.HMAC.Reference() != "":
 		return key{}, errors.New("hmac: was never resolved")
 	case k.PEMFile != "":
-		data, err := readBounded(k.PEMFile, dir, maxPEM)
+		data, err := providers.ReadFile(dir, k.PEMFile, maxPEM)
 		if err != nil {
 			return key{}, fmt.Errorf("pem_file: %w", err)
 		}
@@ -235,19 +233,15 @@ func (r *keyring) verify(ctx context.Context, m jws.Message) ([]byte, error) {
 	return nil, closest
 }
 
-// readBounded reads a file that the operator named.
-func readBounded(name, dir string, most int64) ([]byte, error) {
-	if !filepath.IsAbs(name) {
-		name = filepath.Join(dir, name)
+// algorithms are those that a token may be signed with, as a list for people.
+func (r *keyring) algorithms() []string {
+	var all []string
+	for _, k := range r.configured {
+		all = append(all, k.algorithm)
 	}
-	f, err := os.Open(name) //nolint:gosec // the operator names the file
-	if err != nil {
-		return nil, err
+	if r.file.Len() > 0 || r.remote != nil {
+		all = append(all, jws.Asymmetric()...)
 	}
-	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("is longer than %d bytes", most)
-	}
-	return data, err
+	slices.Sort(all)
+	return slices.Compact(all)
 }

@@ -45,7 +45,11 @@ func TestEMB01_EveryKindOfKeyVerifiesWithItsOwnAlgorithmOnly(t *testing.T) {
 			p := open(t, c, config(tt.key))
 			mustVerify(t, p, tt.opens.sign(t, good(c)))
 			for _, e := range tt.refused {
-				mustRefuse(t, p, e.sign(t, good(c)), wantInvalid, "")
+				want := wantAlgorithm
+				if e.method.Alg() == tt.opens.method.Alg() {
+					want = wantSignature
+				}
+				mustRefuse(t, p, e.sign(t, good(c)), want, "")
 			}
 		})
 	}
@@ -61,16 +65,16 @@ func TestEMB01_APublicKeyIsNoSecretAndNoneIsUnreachable(t *testing.T) {
 	for name, secret := range map[string][]byte{"its PEM": []byte(text), "its DER": block.Bytes} {
 		t.Run(name, func(t *testing.T) {
 			forged := embedder{method: gojwt.SigningMethodHS256, key: secret}.sign(t, good(c))
-			mustRefuse(t, p, forged, wantInvalid, "algorithm")
-			mustRefuse(t, both, forged, wantInvalid, "signature")
+			mustRefuse(t, p, forged, wantAlgorithm, "it says HS256, the keys are for RS256")
+			mustRefuse(t, both, forged, wantSignature, "signature")
 		})
 	}
 	for _, alg := range []string{"none", "None", "NONE", "nOnE", "HS1", "RS1", "hs256"} {
 		unsigned := embedder{method: gojwt.SigningMethodNone, key: gojwt.UnsafeAllowNoneSignatureType}
 		bare := unsigned.signAs(t, map[string]any{"alg": alg}, good(c))
-		for _, raw := range []string{bare, bare + b64([]byte("x"))} {
-			mustRefuse(t, p, raw, wantInvalid, "")
-			mustRefuse(t, both, raw, wantInvalid, "")
+		for _, door := range []*jwt.Provider{p, both} {
+			mustRefuse(t, door, bare, wantMalformed, "")
+			mustRefuse(t, door, bare+b64([]byte("x")), wantAlgorithm, "it says another, the keys are for")
 		}
 	}
 }
@@ -97,7 +101,7 @@ func TestEMB01_KeysOverlapAndARemovedOneEndsAtOnce(t *testing.T) {
 			mustVerify(t, both, is.sign(t, good(c))) // an embedder that names no kid
 			only := open(t, c, config(newKey))
 			mustVerify(t, only, after)
-			mustRefuse(t, only, before, wantInvalid, "")
+			mustRefuse(t, only, before, wantSignature, "")
 		})
 	}
 }
@@ -110,8 +114,8 @@ func TestEMB01_AKidNamesOneOfTheConfiguredKeysAndNothingElse(t *testing.T) {
 	}
 	named := open(t, c, config(hmacKey("k1", "a"), hmacKey("k2", "b")))
 	mustVerify(t, named, signed("k1"))
-	mustRefuse(t, named, signed("k2"), wantInvalid, "signature")
-	mustRefuse(t, named, signed("CANARY"), wantInvalid, "unknown key")
+	mustRefuse(t, named, signed("k2"), wantSignature, "signature")
+	mustRefuse(t, named, signed("CANARY"), wantSignature, "unknown key")
 	mustVerify(t, open(t, c, config(hmacKey("", "a"))), signed("whatever"))
 	es := ecdsaEmbedder(t)
 	nameless := open(t, c, config(jwt.Key{PEM: publicPEM(t, es.public)}))
@@ -158,8 +162,8 @@ func TestAKeySetInAFileIsRead(t *testing.T) {
 	}
 	mustVerify(t, p, es.signAs(t, map[string]any{"alg": "ES256", "kid": "k1"}, good(c)))
 	mustVerify(t, p, es.sign(t, good(c)))
-	mustRefuse(t, p, other.sign(t, good(c)), wantInvalid, "signature")
-	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c)), wantInvalid, "algorithm")
+	mustRefuse(t, p, other.sign(t, good(c)), wantSignature, "signature")
+	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c)), wantAlgorithm, "algorithm")
 	if err := p.Check(t.Context()); err != nil {
 		t.Errorf("check without anything upstream: %v", err)
 	}
@@ -198,7 +202,7 @@ func TestEMB01_APublishedKeySetIsFetchedAndAKeyThatLeftItEnds(t *testing.T) {
 	// By name, which our own dialler takes for this machine.
 	address := strings.Replace(s.URL, "127.0.0.1", "keys.localhost", 1) + "/jwks"
 	p := open(t, c, jwt.Config{Issuer: portal, Audience: house, JWKSURL: address})
-	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c)), wantInvalid, "algorithm")
+	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c)), wantAlgorithm, "algorithm")
 	if n := s.fetches.Load(); n != 0 {
 		t.Errorf("opening, or a message with HMAC, fetched the set %d times", n)
 	}
@@ -208,7 +212,7 @@ func TestEMB01_APublishedKeySetIsFetchedAndAKeyThatLeftItEnds(t *testing.T) {
 	mustVerify(t, p, before())
 	s.put(publish(t, k2))
 	c.advance(10*time.Minute + time.Second)
-	mustRefuse(t, p, before(), wantInvalid, "unknown key")
+	mustRefuse(t, p, before(), wantSignature, "unknown key")
 	mustVerify(t, p, after())
 
 	s.put(publish(t, k1, k2))
@@ -217,8 +221,8 @@ func TestEMB01_APublishedKeySetIsFetchedAndAKeyThatLeftItEnds(t *testing.T) {
 	}
 	mustVerify(t, p, before())
 	s.put(publish(t))
-	mustBeDown(t, p, "no usable key")
-	mustRefuse(t, p, before(), wantInvalid, "unknown key")
+	mustBeDown(t, p, "provider_misconfigured", "no usable key")
+	mustRefuse(t, p, before(), wantSignature, "unknown key")
 }
 
 func TestAKeySetThatWasNeverReadIsNoAnswerAboutTheToken(t *testing.T) {
@@ -231,16 +235,16 @@ func TestAKeySetThatWasNeverReadIsNoAnswerAboutTheToken(t *testing.T) {
 	p := open(t, c, cfg)
 	mustRefuse(t, p, es.sign(t, good(c)), wantUnavailable, "")
 	mustVerify(t, p, hmacEmbedder("a").sign(t, good(c))) // a configured key needs nobody
-	mustBeDown(t, p, "malformed")
+	mustBeDown(t, p, "provider_unavailable", "malformed")
 	s.Close()
-	mustBeDown(t, p, "refused")
+	mustBeDown(t, p, "provider_unavailable", "refused")
 }
 
 // mustBeDown checks that Check says so in these words, and nothing that the peer wrote.
-func mustBeDown(t *testing.T, p *jwt.Provider, words string) {
+func mustBeDown(t *testing.T, p *jwt.Provider, code, words string) {
 	t.Helper()
 	err := p.Check(t.Context())
-	if !errors.Is(err, identity.ErrUnavailable) || identity.CodeOf(err) != "provider_unavailable" {
+	if !errors.Is(err, identity.ErrUnavailable) || identity.CodeOf(err) != code {
 		t.Fatalf("check: %v", err)
 	}
 	if !strings.Contains(err.Error(), words) || strings.Contains(err.Error(), "CANARY") {
@@ -256,7 +260,7 @@ func TestARedirectElsewhereIsNotFollowed(t *testing.T) {
 	t.Cleanup(s.Close)
 	p := open(t, c, jwt.Config{Issuer: portal, Audience: house, JWKSURL: s.URL})
 	mustRefuse(t, p, es.sign(t, good(c)), wantUnavailable, "")
-	mustBeDown(t, p, "no valid http answer")
+	mustBeDown(t, p, "provider_unavailable", "no valid http answer")
 	if n := theirs.fetches.Load(); n != 0 {
 		t.Errorf("the other host was asked %d times", n)
 	}

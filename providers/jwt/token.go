@@ -13,6 +13,8 @@ const maxSubject = 255
 // token is what a token says of itself, checked.
 type token struct {
 	id       string // jti; empty where compat lets it go
+	nonce    string // empty where there is none
+	session  string // sid; empty where there is none
 	expires  time.Time
 	authTime time.Time
 }
@@ -27,76 +29,85 @@ func protocolClaims() []string {
 func (p *Provider) check(claims jws.Claims) (token, error) {
 	for _, name := range append(lackable(), "exp") {
 		if !claims.Has(name) && !slices.Contains(p.config.Compat.Missing, name) {
-			return token{}, invalid("%s is missing", name)
+			return token{}, refused(codeClaim, "claim %q is missing", name)
 		}
 	}
-	id, err := p.checkNames(claims)
-	if err != nil {
+	var t token
+	if err := p.checkParties(claims); err != nil {
 		return token{}, err
 	}
-	t, err := p.checkTimes(claims)
-	t.id = id
-	return t, err
+	for name, into := range map[string]*string{"jti": &t.id, "nonce": &t.nonce, "sid": &t.session} {
+		text, err := claims.String(name)
+		if err != nil || claims.Has(name) && !isPlain(text, maxSubject) {
+			return token{}, refused(codeClaim, "claim %q is empty, longer than %d bytes or no plain text", name, maxSubject)
+		}
+		*into = text
+	}
+	return p.checkTimes(claims, t)
 }
 
-// checkNames returns the jti.
-func (p *Provider) checkNames(claims jws.Claims) (string, error) {
+// checkParties holds the token to who may speak here, and to whom.
+func (p *Provider) checkParties(claims jws.Claims) error {
 	issuer, err := claims.String("iss")
 	if err != nil || claims.Has("iss") && issuer != p.config.Issuer {
-		return "", invalid("iss is not the configured issuer")
+		return refused(codeClaim, `claim "iss" is not the configured issuer`)
 	}
 	// A token that is meant for others too could be taken from here to them, or from them to here.
 	audience, err := claims.Strings("aud")
 	if err != nil || claims.Has("aud") && (len(audience) != 1 || audience[0] != p.config.Audience) {
-		return "", invalid("aud is not this house alone")
+		return refused(codeClaim, `claim "aud" is not this house alone`)
 	}
-	id, err := claims.String("jti")
-	if err != nil || claims.Has("jti") && !isPlain(id, maxSubject) {
-		return "", invalid("jti is empty, longer than %d bytes or no plain text", maxSubject)
-	}
-	return id, nil
+	return nil
 }
 
-func (p *Provider) checkTimes(claims jws.Claims) (token, error) {
-	read := func(name string, err *error) time.Time {
-		t, wrong := claims.Time(name)
-		if *err == nil && wrong != nil {
-			*err = wrong
+// times are the claims that are points in time; absent ones are zero.
+type times struct{ expires, issued, notBefore, authTime time.Time }
+
+func readTimes(claims jws.Claims) (times, error) {
+	var t times
+	for name, into := range map[string]*time.Time{
+		"exp": &t.expires, "iat": &t.issued, "nbf": &t.notBefore, "auth_time": &t.authTime,
+	} {
+		at, err := claims.Time(name)
+		if err != nil {
+			return times{}, refused(codeClaim, "%w", err)
 		}
-		return t
+		*into = at
 	}
-	var err error
-	expires, issued := read("exp", &err), read("iat", &err)
-	notBefore, authTime := read("nbf", &err), read("auth_time", &err)
+	return t, nil
+}
+
+// checkTimes adds what t lacks: when the token ends, and when the person proved who they are.
+func (p *Provider) checkTimes(claims jws.Claims, t token) (token, error) {
+	at, err := readTimes(claims)
 	if err != nil {
-		return token{}, invalid("%w", err)
+		return token{}, err
 	}
 	now, skew := p.now(), *p.config.Skew
 	latest := now.Add(skew) // what lies beyond is the future, also to a clock that runs ahead of ours
-	lives := expires.Sub(issued)
+	lives := at.expires.Sub(at.issued)
 	if !claims.Has("iat") {
 		// It was made now at the latest, so it has at least this long to live.
-		lives = expires.Sub(latest)
+		lives = at.expires.Sub(latest)
 	}
+	ahead := func(t time.Time) time.Duration { return t.Sub(now).Round(time.Second) }
 	switch {
-	case claims.Has("iat") && issued.After(latest):
-		return token{}, invalid("iat is in the future")
 	case claims.Has("iat") && lives <= 0:
-		return token{}, invalid("exp is not after iat")
+		return token{}, refused(codeClaim, `claim "exp" is not after iat`)
 	case lives > p.config.MaxTTL:
-		return token{}, invalid("it lives longer than max_ttl, %s", p.config.MaxTTL)
-	case notBefore.After(latest):
-		return token{}, invalid("nbf is in the future")
-	case authTime.After(latest):
-		return token{}, invalid("auth_time is in the future")
-	case !now.Before(expires.Add(skew)):
-		return token{}, expired()
+		return token{}, refused(codeTTL, "it lives %s, max_ttl allows %s", lives.Round(time.Second), p.config.MaxTTL)
+	case at.issued.After(latest):
+		return token{}, refused(codeNotYet, `claim "iat" lies %s in the future`, ahead(at.issued))
+	case at.notBefore.After(latest):
+		return token{}, refused(codeNotYet, `claim "nbf" lies %s in the future`, ahead(at.notBefore))
+	case at.authTime.After(latest):
+		return token{}, refused(codeNotYet, `claim "auth_time" lies %s in the future`, ahead(at.authTime))
+	case !now.Before(at.expires.Add(skew)):
+		return token{}, refused(codeExpired, "it expired %s ago", -ahead(at.expires))
 	}
+	t.expires, t.authTime = at.expires, at.authTime
 	if !claims.Has("auth_time") {
-		authTime = issued
+		t.authTime = at.issued // zero where that lacks too
 	}
-	if !claims.Has("auth_time") && !claims.Has("iat") {
-		authTime = time.Time{}
-	}
-	return token{expires: expires, authTime: authTime}, nil
+	return t, nil
 }

@@ -1,6 +1,7 @@
 package jwt_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func TestEMB01_ATokenWithoutAClaimIsRefused(t *testing.T) {
 	p := open(t, c, config(hmacKey("", "a")))
 	for _, name := range []string{"iss", "aud", "sub", "iat", "exp", "jti"} {
 		t.Run(name, func(t *testing.T) {
-			mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{name: nil})), wantInvalid, name)
+			mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{name: nil})), wantClaim, name)
 		})
 	}
 }
@@ -65,26 +66,26 @@ func TestEMB01_EachTimeIsStretchedToItsBoundAndOneSecondBeyond(t *testing.T) {
 		words  string
 	}{
 		"lives exactly five minutes":    {change: claims{"exp": now + 300}},
-		"lives a second more":           {claims{"exp": now + 301}, wantInvalid, "max_ttl"},
-		"lives a fraction more":         {claims{"exp": float64(now) + 300.5}, wantInvalid, "max_ttl"},
-		"lives for ever":                {claims{"exp": 99999999999}, wantInvalid, "max_ttl"},
+		"lives a second more":           {claims{"exp": now + 301}, wantTTL, "max_ttl"},
+		"lives a fraction more":         {claims{"exp": float64(now) + 300.5}, wantTTL, "max_ttl"},
+		"lives for ever":                {claims{"exp": 99999999999}, wantTTL, "max_ttl"},
 		"made 30 s ahead":               {change: claims{"iat": now + 30}},
-		"made 31 s ahead":               {claims{"iat": now + 31}, wantInvalid, "iat is in the future"},
+		"made 31 s ahead":               {claims{"iat": now + 31}, wantNotYet, `"iat" lies 31s in the future`},
 		"expired 29 s ago":              {change: claims{"iat": now - 100, "exp": now - 29}},
-		"expired 30 s ago":              {claims{"iat": now - 100, "exp": now - 30}, wantExpired, "exp"},
-		"expired a year ago":            {claims{"iat": now - 31e6, "exp": now - 31e6 + 60}, wantExpired, "exp"},
-		"expired and lived too long":    {claims{"iat": now - 31e6, "exp": now - 60}, wantInvalid, "max_ttl"},
-		"expired, and of another house": {claims{"iat": now - 100, "exp": now - 60, "aud": "x"}, wantInvalid, "aud"},
-		"ends as it begins":             {claims{"exp": now}, wantInvalid, "not after"},
-		"ends before it begins":         {claims{"exp": now - 1}, wantInvalid, "not after"},
+		"expired 30 s ago":              {claims{"iat": now - 100, "exp": now - 30}, wantExpired, "it expired 30s ago"},
+		"expired a year ago":            {claims{"iat": now - 31e6, "exp": now - 31e6 + 60}, wantExpired, "it expired"},
+		"expired and lived too long":    {claims{"iat": now - 31e6, "exp": now - 60}, wantTTL, "max_ttl"},
+		"expired, and of another house": {claims{"iat": now - 100, "exp": now - 60, "aud": "x"}, wantClaim, "aud"},
+		"ends as it begins":             {claims{"exp": now}, wantClaim, "not after"},
+		"ends before it begins":         {claims{"exp": now - 1}, wantClaim, "not after"},
 		"begins in 30 s":                {change: claims{"nbf": now + 30}},
-		"begins in 31 s":                {claims{"nbf": now + 31}, wantInvalid, "nbf"},
+		"begins in 31 s":                {claims{"nbf": now + 31}, wantNotYet, `"nbf" lies 31s`},
 		"signed in 30 s ahead":          {change: claims{"auth_time": now + 30}},
-		"signed in 31 s ahead":          {claims{"auth_time": now + 31}, wantInvalid, "auth_time"},
-		"exp is text":                   {claims{"exp": "1800000100"}, wantInvalid, "exp"},
-		"iat is text":                   {claims{"iat": "CANARY"}, wantInvalid, "iat"},
-		"exp is negative":               {claims{"exp": -1}, wantInvalid, "exp"},
-		"iat is zero":                   {claims{"iat": 0}, wantInvalid, "max_ttl"},
+		"signed in 31 s ahead":          {claims{"auth_time": now + 31}, wantNotYet, `"auth_time" lies 31s`},
+		"exp is text":                   {claims{"exp": "1800000100"}, wantClaim, "exp"},
+		"iat is text":                   {claims{"iat": "CANARY"}, wantClaim, "iat"},
+		"exp is negative":               {claims{"exp": -1}, wantClaim, "exp"},
+		"iat is zero":                   {claims{"iat": 0}, wantTTL, "max_ttl"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -105,9 +106,9 @@ func TestEMB01_AConfiguredLifetimeAndSkewAreHeldTo(t *testing.T) {
 	cfg.MaxTTL, cfg.Skew = time.Minute, &none
 	p := open(t, c, cfg)
 	mustVerify(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{"exp": now + 60})))
-	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{"exp": now + 61})), wantInvalid, "max_ttl")
-	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{"iat": now + 1, "exp": now + 2})), wantInvalid, "iat")
-	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{"iat": now - 5, "exp": now})), wantExpired, "exp")
+	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{"exp": now + 61})), wantTTL, "max_ttl")
+	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{"iat": now + 1, "exp": now + 2})), wantNotYet, "iat")
+	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{"iat": now - 5, "exp": now})), wantExpired, "it expired")
 }
 
 func TestEMB01_ATokenThatSaysTheWrongThingIsRefused(t *testing.T) {
@@ -135,6 +136,9 @@ func TestEMB01_ATokenThatSaysTheWrongThingIsRefused(t *testing.T) {
 		"a jti that is a number":           {claims{"jti": 1}, "jti"},
 		"a jti of 256 bytes":               {claims{"jti": long}, "jti"},
 		"a sid that is a number":           {claims{"sid": 1}, "sid"},
+		"a nonce that is a list":           {claims{"nonce": []string{"CANARY"}}, "nonce"},
+		"an empty nonce":                   {claims{"nonce": ""}, "nonce"},
+		"a nonce with a line end":          {claims{"nonce": "CANARY\n"}, "nonce"},
 		"a name that is a list":            {claims{"name": []string{"CANARY"}}, "name"},
 		"an endless name":                  {claims{"name": strings.Repeat("x", 1025)}, "name"},
 		"an address that is an object":     {claims{"email": claims{"a": "CANARY"}}, "email"},
@@ -144,10 +148,10 @@ func TestEMB01_ATokenThatSaysTheWrongThingIsRefused(t *testing.T) {
 		"an amr that is a number":          {claims{"amr": 2}, "amr"},
 		"two claims that have one path":    {claims{"a.b": 1, "a": claims{"b": 2}}, "one path"},
 		"claims that nest without end":     {claims{"a": nested(9)}, "levels"},
-		"claims in a number without bound": {claims{"a": wide(1001)}, "claims"},
+		"claims in a number without bound": {claims{"a": make([]int, 10_001)}, "values"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c).with(tt.change)), wantInvalid, tt.words)
+			mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c).with(tt.change)), wantClaim, tt.words)
 		})
 	}
 	mustVerify(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{"sub": long[:255], "jti": long[:255]})))
@@ -160,20 +164,12 @@ func nested(levels int) any {
 	return claims{"a": nested(levels - 1)}
 }
 
-func wide(n int) claims {
-	out := claims{}
-	for i := range n {
-		out[strings.Repeat("x", i/26+1)+string(rune('a'+i%26))] = 1
-	}
-	return out
-}
-
 func TestEMB01_ATokenOfAnotherKindOrShapeIsRefused(t *testing.T) {
 	c := newClock()
 	p := open(t, c, config(hmacKey("", "a")))
 	e := hmacEmbedder("a")
 	for _, typ := range []string{"at+jwt", "logout+jwt", "JWE"} {
-		mustRefuse(t, p, e.signAs(t, map[string]any{"alg": "HS256", "typ": typ}, good(c)), wantInvalid, "another kind")
+		mustRefuse(t, p, e.signAs(t, map[string]any{"alg": "HS256", "typ": typ}, good(c)), wantMalformed, "another kind")
 	}
 	mustVerify(t, p, e.signAs(t, map[string]any{"alg": "HS256", "typ": "jwt"}, good(c)))
 
@@ -186,13 +182,12 @@ func TestEMB01_ATokenOfAnotherKindOrShapeIsRefused(t *testing.T) {
 		"padding":                  raw + "=",
 		"a line end":               raw + "\n",
 		"a bearer prefix":          "Bearer " + raw,
-		"a changed payload":        parts[0] + "." + parts[1][:20] + "A" + parts[1][21:] + "." + parts[2],
 		"crit":                     e.raw(t, `{"alg":"HS256","crit":["x"],"x":1}`, `{"sub":"CANARY"}`),
 		"a claim twice":            e.raw(t, `{"alg":"HS256"}`, `{"sub":"a","sub":"CANARY"}`),
 		"a payload that is a list": e.raw(t, `{"alg":"HS256"}`, `["CANARY"]`),
 		"more than 64 KiB":         e.sign(t, good(c).with(claims{"x": strings.Repeat("y", 64<<10)})),
 	} {
-		t.Run(name, func(t *testing.T) { mustRefuse(t, p, broken, wantInvalid, "") })
+		t.Run(name, func(t *testing.T) { mustRefuse(t, p, broken, wantMalformed, "") })
 	}
 }
 
@@ -250,7 +245,7 @@ func TestTheSubjectIsWhereItIsConfigured(t *testing.T) {
 		"a name with a colon":        {"service:username", claims{"service:username": "ada", "sub": nil}, "ada"},
 		"beside a sub":               {"uid", claims{"uid": "u-1"}, "u-1"},
 		"inside an object":           {"user.id", claims{"user": claims{"id": "u-2"}}, "u-2"},
-		"a literal name first":       {"user.id", claims{"user.id": "u-3"}, "u-3"},
+		"a name with a dot":          {"user.id", claims{"user.id": "u-3"}, "u-3"},
 		"colon and dot":              {"svc:user.id", claims{"svc:user": claims{"id": "u-4"}}, "u-4"},
 		"spelled as it is, no trims": {"sub", claims{"sub": "CORP\\Ada "}, "CORP\\Ada "},
 	} {
@@ -266,11 +261,13 @@ func TestTheSubjectIsWhereItIsConfigured(t *testing.T) {
 	cfg := config(hmacKey("", "a"))
 	cfg.SubjectKey = "user.id"
 	p := open(t, c, cfg)
-	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c)), wantInvalid, `"user.id" is missing`)
+	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c)), wantClaim, `"user.id" is missing`)
+	mustRefuse(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{"user.id": "u-3", "user": claims{"id": "u-2"}})),
+		wantClaim, `"user.id": two claims`)
 	cfg.SubjectKey = "a.b.c"
 	mustRefuse(t, open(t, c, cfg), hmacEmbedder("a").sign(t, good(c).with(claims{
 		"a": claims{"b.c": "CANARY"}, "a.b": claims{"c": "CANARY2"},
-	})), wantInvalid, `"a.b.c": two claims`)
+	})), wantClaim, `"a.b.c": two claims`)
 }
 
 func TestANullSubjectIsNoSubject(t *testing.T) {
@@ -278,15 +275,12 @@ func TestANullSubjectIsNoSubject(t *testing.T) {
 	p := open(t, c, config(hmacKey("", "a")))
 	raw := hmacEmbedder("a").raw(t, `{"alg":"HS256"}`, `{"iss":"`+portal+`","aud":"`+house+
 		`","sub":null,"iat":1800000000,"exp":1800000060,"jti":"1"}`)
-	mustRefuse(t, p, raw, wantInvalid, "sub")
+	mustRefuse(t, p, raw, wantClaim, "sub")
 }
 
 func TestEMB03_AnEmbeddersSubjectLivesInItsOwnNamespaceAndVouchesForNoAddress(t *testing.T) {
 	c := newClock()
-	cfg := config(hmacKey("", "a"))
-	cfg.MaxRoles = []string{"analyst"}
-	p := open(t, c, cfg)
-	who := mustVerify(t, p, hmacEmbedder("a").sign(t, good(c).with(claims{
+	who := mustVerify(t, open(t, c, config(hmacKey("", "a"))), hmacEmbedder("a").sign(t, good(c).with(claims{
 		"sub": "admin", "preferred_username": "admin", "email": "admin@login.example", "email_verified": true,
 		"roles": []string{"sallyport:admin"}, "provider": "local", "idp": "local",
 	}))).Identity
@@ -298,17 +292,6 @@ func TestEMB03_AnEmbeddersSubjectLivesInItsOwnNamespaceAndVouchesForNoAddress(t 
 	}
 	if diff := cmp.Diff([]string{"sallyport:admin"}, who.Groups); diff != "" {
 		t.Errorf("roles are groups, spelled as they came: %s", diff)
-	}
-	if roles, capped := p.MaxRoles(); !capped || !cmp.Equal(roles, []string{"analyst"}) {
-		t.Errorf("cap %v %v", roles, capped)
-	}
-	cfg.MaxRoles = nil
-	if _, capped := open(t, c, cfg).MaxRoles(); capped {
-		t.Error("capped without max_roles")
-	}
-	cfg.MaxRoles = []string{}
-	if roles, capped := open(t, c, cfg).MaxRoles(); !capped || len(roles) != 0 {
-		t.Error("an empty max_roles does not mean none at all")
 	}
 }
 
@@ -324,11 +307,11 @@ func TestCompatLetsGoOnlyWhatItNames(t *testing.T) {
 			mustVerify(t, p, e.sign(t, good(c).with(claims{name: nil})))
 			for _, other := range []string{"iss", "aud", "jti", "iat", "exp", "sub"} {
 				if other != name {
-					mustRefuse(t, p, e.sign(t, good(c).with(claims{other: nil})), wantInvalid, other)
+					mustRefuse(t, p, e.sign(t, good(c).with(claims{other: nil})), wantClaim, other)
 				}
 			}
 			// What is there is checked as ever.
-			mustRefuse(t, p, e.sign(t, good(c).with(claims{name: []any{}})), wantInvalid, name)
+			mustRefuse(t, p, e.sign(t, good(c).with(claims{name: []any{}})), wantClaim, name)
 		})
 	}
 	cfg := config(hmacKey("", "a"))
@@ -339,16 +322,16 @@ func TestCompatLetsGoOnlyWhatItNames(t *testing.T) {
 		t.Errorf("auth time %v, which nobody said", a.Identity.AuthTime)
 	}
 	mustVerify(t, p, e.sign(t, good(c).with(claims{"exp": now + 900})))
-	mustRefuse(t, p, e.sign(t, good(c).with(claims{"exp": now + 901})), wantInvalid, "max_ttl")
+	mustRefuse(t, p, e.sign(t, good(c).with(claims{"exp": now + 901})), wantTTL, "max_ttl")
 	mustVerify(t, p, e.sign(t, bare.with(claims{"exp": now + 930})))
-	mustRefuse(t, p, e.sign(t, bare.with(claims{"exp": now + 931})), wantInvalid, "max_ttl")
-	mustRefuse(t, p, e.sign(t, bare.with(claims{"exp": now - 30})), wantExpired, "exp")
-	mustRefuse(t, p, e.sign(t, claims{"sub": "u-17"}), wantInvalid, "exp is missing")
-	mustRefuse(t, p, e.sign(t, bare.with(claims{"iss": "CANARY"})), wantInvalid, "iss")
-	mustRefuse(t, p, e.sign(t, bare.with(claims{"aud": "CANARY"})), wantInvalid, "aud")
+	mustRefuse(t, p, e.sign(t, bare.with(claims{"exp": now + 931})), wantTTL, "max_ttl")
+	mustRefuse(t, p, e.sign(t, bare.with(claims{"exp": now - 30})), wantExpired, "it expired")
+	mustRefuse(t, p, e.sign(t, claims{"sub": "u-17"}), wantClaim, `claim "exp" is missing`)
+	mustRefuse(t, p, e.sign(t, bare.with(claims{"iss": "CANARY"})), wantClaim, "iss")
+	mustRefuse(t, p, e.sign(t, bare.with(claims{"aud": "CANARY"})), wantClaim, "aud")
 }
 
-// FuzzEMB01_VerifyToken: whatever comes, the answer is one of the three refusals, or the very token that was signed.
+// FuzzEMB01_VerifyToken: whatever comes, the answer is one of the refusals, or the very token that was signed.
 func FuzzEMB01_VerifyToken(f *testing.F) {
 	c := newClock()
 	e := hmacEmbedder("a")
@@ -364,7 +347,12 @@ func FuzzEMB01_VerifyToken(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw string) {
 		a, err := p.VerifyToken(background(), raw)
 		if err != nil {
-			checkRefusal(t, a, err, "", wantInvalid)
+			switch code := identity.CodeOf(err); code {
+			case "jwt_malformed", "jwt_alg", "jwt_signature":
+				checkRefusal(t, a, err, "", refusal{identity.ErrBadCredentials, code})
+			default:
+				t.Fatalf("refused with %v", err)
+			}
 			return
 		}
 		if raw != signed || a.Identity.Subject != "u-17" {
@@ -390,7 +378,9 @@ func FuzzPayloads(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload string) {
 		a, err := p.VerifyToken(background(), e.raw(t, `{"alg":"HS256"}`, payload))
 		if err != nil {
-			if code := identity.CodeOf(err); code != "token_invalid" && code != "token_expired" {
+			if !slices.Contains([]string{
+				"jwt_malformed", "jwt_claim", "jwt_ttl", "jwt_not_yet", "jwt_expired",
+			}, identity.CodeOf(err)) {
 				t.Fatalf("refused with %v", err)
 			}
 			return
@@ -398,9 +388,9 @@ func FuzzPayloads(f *testing.F) {
 		if n := len(a.Identity.Subject); n == 0 || n > 255 || a.Identity.EmailVerified || a.Identity.Provider != "portal" {
 			t.Fatalf("accepted %+v", a.Identity)
 		}
-		key, until, ok := jwt.Replay(a)
-		if !ok || len(key) != 43 || until.Before(c.now()) || until.After(c.now().Add(7*time.Minute)) {
-			t.Fatalf("to be remembered as %q until %v, %v", key, until, ok)
+		id, until, once, err := p.Once(a)
+		if err != nil || !once || len(id) != len("jwt:")+43 || until.Before(c.now()) || until.After(c.now().Add(7*time.Minute)) {
+			t.Fatalf("to be remembered as %q until %v, %v, %v", id, until, once, err)
 		}
 	})
 }

@@ -5,13 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"sallyport/identity"
+	"sallyport/providers"
 	"sallyport/tokens/jws"
 )
-
-// maxText bounds a name or an address, in bytes.
-const maxText = 1024
 
 // maxUpstream bounds what we keep of the provider: a refresh token and a sid.
 const maxUpstream = 16 << 10
@@ -47,7 +46,7 @@ func keepRefreshToken(refreshToken string) ([]byte, error) {
 		return nil, nil
 	}
 	if len(refreshToken) > maxUpstream {
-		return nil, replyInvalid("the refresh token is longer than %d bytes", maxUpstream)
+		return nil, providers.ReplyInvalid("the refresh token is longer than %d bytes", maxUpstream)
 	}
 	kept, err := json.Marshal(upstream{RefreshToken: refreshToken})
 	if err != nil {
@@ -72,11 +71,11 @@ func (p *Provider) identity(ctx context.Context, subject string, claims jws.Clai
 	}
 	// Only the JSON literal counts: "true", 1 and "yes" are what an attacker-controlled attribute looks like.
 	who.EmailVerified = who.Email != "" && string(claims["email_verified"]) == "true"
-	switch who.Attributes, err = flattenClaims(claims); {
-	case errors.Is(err, errClaimsTooMany), errors.Is(err, errClaimAmbiguous):
+	switch who.Attributes, err = providers.Attributes(claims, protocolClaims()); {
+	case errors.Is(err, providers.ErrClaimsTooMany), errors.Is(err, providers.ErrClaimAmbiguous):
 		return who, claimInvalid("claims: %w", err)
 	case err != nil:
-		return who, replyInvalid("claims: %w", err)
+		return who, providers.ReplyInvalid("claims: %w", err)
 	}
 	return who, nil
 }
@@ -90,7 +89,7 @@ func (p *Provider) groups(ctx context.Context, claims jws.Claims) ([]string, err
 		return nil, err
 	}
 	if overage {
-		return nil, coded(codeOverage, identity.ErrDenied, fmt.Errorf("the provider left claim %q out because there "+
+		return nil, providers.Coded(codeOverage, identity.ErrDenied, fmt.Errorf("the provider left claim %q out because there "+
 			"are too many groups; have it send only those assigned to the application", path))
 	}
 	groups, err := listOf(claims, path)
@@ -112,15 +111,16 @@ func leftOut(claims jws.Claims, path string) (bool, error) {
 	}
 	names, err := jws.ParseClaims(raw)
 	if err != nil {
-		return false, replyInvalid("_claim_names is not an object")
+		return false, providers.ReplyInvalid("_claim_names is not an object")
 	}
-	return names.Has(path) || names.Has(firstStep(path)), nil
+	first, _, _ := strings.Cut(path, ".") // where a name with dots is not meant
+	return names.Has(path) || names.Has(first), nil
 }
 
 // listOf reads a list of strings, or one string that is one element; nil when the claim is absent. Empty strings are no
 // values.
 func listOf(claims jws.Claims, path string) ([]string, error) {
-	raw, err := lookUp(claims, path)
+	raw, err := providers.LookUp(claims, path)
 	if err != nil {
 		return nil, claimInvalid("claim %q: %w", path, err)
 	}
@@ -142,19 +142,9 @@ func listOf(claims jws.Claims, path string) ([]string, error) {
 
 // textAt reads a string; "" when the claim is absent.
 func textAt(claims jws.Claims, path string) (string, error) {
-	raw, err := lookUp(claims, path)
+	text, err := providers.TextAt(claims, path)
 	if err != nil {
-		return "", claimInvalid("claim %q: %w", path, err)
-	}
-	if raw == nil {
-		return "", nil
-	}
-	text, err := jws.Claims{"value": raw}.String("value")
-	if err != nil {
-		return "", claimInvalid("claim %q is not a string", path)
-	}
-	if len(text) > maxText {
-		return "", claimInvalid("claim %q is longer than %d bytes", path, maxText)
+		return "", claimInvalid("%w", err)
 	}
 	return text, nil
 }

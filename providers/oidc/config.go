@@ -87,7 +87,7 @@ func ownParameters() []string {
 	}
 }
 
-// Validate finds every mistake that can be seen without the provider.
+// Validate finds every mistake in the text; it reads no file.
 func (c *Config) Validate() error {
 	return errors.Join(
 		c.validateIssuer(), c.validateClient(), c.validateScopes(), c.validateClaims(), c.validateAlgorithms(),
@@ -99,17 +99,11 @@ func (c *Config) validateIssuer() error {
 	if c.Issuer == "" {
 		return errors.New("issuer: is required")
 	}
-	u, err := url.Parse(c.Issuer)
-	switch {
-	case err != nil:
-		return errors.New("issuer: is not a URL")
-	case u.User != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(c.Issuer, "#"):
-		return errors.New("issuer: must have no user, query or fragment")
-	case strings.HasSuffix(u.Path, wellKnown):
-		return fmt.Errorf("issuer: leave out %s", wellKnown)
-	}
-	if err := checkURL(u, isLoopback(u)); err != nil {
+	if err := providers.CheckBareURL(c.Issuer); err != nil {
 		return fmt.Errorf("issuer: %w", err)
+	}
+	if strings.HasSuffix(c.Issuer, wellKnown) {
+		return fmt.Errorf("issuer: leave out %s", wellKnown)
 	}
 	return nil
 }
@@ -151,7 +145,7 @@ func (c *Config) validateClaims() error {
 			continue
 		}
 		steps := strings.Split(path, ".")
-		if len(path) > maxClaimPath || len(steps) > maxClaimDepth || slices.Contains(steps, "") {
+		if len(path) > maxClaimPath || len(steps) > providers.MaxClaimDepth || slices.Contains(steps, "") {
 			errs = append(errs, fmt.Errorf("%s: %q is not a dotted claim path", key, path))
 		}
 	}
@@ -218,7 +212,8 @@ func (c *Config) Warnings() []string {
 	return out
 }
 
-// Open makes the provider. It reads ca_file and asks nothing of the network.
+// Open makes the provider. It reads ca_file and asks nothing of the network: after Validate, its errors speak of that
+// file.
 func (c *Config) Open(_ context.Context, id, title string, env providers.Env) (providers.Provider, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -226,7 +221,7 @@ func (c *Config) Open(_ context.Context, id, title string, env providers.Env) (p
 	if c.ClientSecret.Reference() != "" && !c.ClientSecret.IsSet() {
 		return nil, errors.New("client_secret: was never resolved")
 	}
-	roots, err := readRoots(c.CAFile, env.Dir)
+	roots, err := providers.ReadRoots(env.Dir, c.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("ca_file: %w", err)
 	}

@@ -140,6 +140,9 @@ func TestOpenRefusesWhatItCannotRead(t *testing.T) {
 		"a secret that nobody resolved":  {ClientSecret: secretRef(t, "env:NAME")},
 	} {
 		c.Issuer, c.ClientID = "https://login.contoso.com", "sallyport"
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: a mistake in the text: %v", name, err)
+		}
 		if _, err := c.Open(context.Background(), "corp", "", providers.Env{Dir: dir}); err == nil {
 			t.Errorf("%s: opened", name)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sallyport/identity"
+	"sallyport/providers"
 	"sallyport/tokens/jws"
 )
 
@@ -122,7 +123,7 @@ func (d *discovery) finish(f *fetch) {
 	if f.err != nil {
 		d.pause = min(max(2*d.pause, firstRetry), lastRetry)
 		d.failure, d.failed = f.err, d.now()
-		if identity.CodeOf(f.err) == codeMisconfigured {
+		if identity.CodeOf(f.err) == providers.CodeMisconfigured {
 			d.log.Error("openid provider cannot be used; an operator must act", "err", f.err)
 		}
 		return
@@ -143,7 +144,7 @@ func (f *fetch) wait(ctx context.Context) (*metadata, error) {
 	case <-f.done:
 		return f.doc, f.err
 	case <-ctx.Done():
-		return nil, unavailable(fmt.Errorf("discovery: %w", ctx.Err()))
+		return nil, providers.Unavailable(fmt.Errorf("discovery: %w", ctx.Err()))
 	}
 }
 
@@ -152,14 +153,14 @@ func (d *discovery) fetch(ctx context.Context) (*metadata, error) {
 	endpoint := strings.TrimSuffix(d.want.issuer, "/") + wellKnown
 	body, err := getJSON(ctx, d.client, endpoint, "", maxDiscovery)
 	if errors.Is(err, identity.ErrUnavailable) {
-		return nil, unavailable(fmt.Errorf("discovery: %w", err))
+		return nil, providers.Unavailable(fmt.Errorf("discovery: %w", err))
 	}
 	if err != nil {
-		return nil, misconfigured(fmt.Errorf("discovery: %w", err))
+		return nil, providers.Misconfigured(fmt.Errorf("discovery: %w", err))
 	}
 	doc, err := parseMetadata(body, d.want)
 	if err != nil {
-		return nil, misconfigured(fmt.Errorf("discovery: %w", err))
+		return nil, providers.Misconfigured(fmt.Errorf("discovery: %w", err))
 	}
 	return doc, nil
 }
@@ -176,9 +177,13 @@ func parseMetadata(body []byte, want expectation) (*metadata, error) {
 	}
 	// Some providers spell absent members as null.
 	maps.DeleteFunc(members, func(_ string, v json.RawMessage) bool { return string(v) == "null" })
-	r := memberReader{members: members, loopbackHTTP: base.Scheme == "http" && isLoopback(base)}
-	if got := r.text("issuer"); got != want.issuer {
-		return nil, fmt.Errorf("the document is for issuer %q, the configuration says %q", cut(got), want.issuer)
+	r := memberReader{members: members, loopbackHTTP: base.Scheme == "http" && providers.IsLoopback(base)}
+	switch got := r.text("issuer"); {
+	case got == want.issuer:
+	case strings.TrimSuffix(got, "/") == strings.TrimSuffix(want.issuer, "/"):
+		return nil, fmt.Errorf("the document's issuer differs from %q in the slash at its end", want.issuer)
+	default:
+		return nil, fmt.Errorf("the document is for another issuer than %q", want.issuer)
 	}
 	doc := &metadata{
 		authorization:   r.endpoint("authorization_endpoint", true),
@@ -242,12 +247,12 @@ func (r *memberReader) endpoint(name string, required bool) string {
 	switch {
 	case err != nil:
 		r.note(fmt.Errorf("%s is not a URL", name))
-		return ""
-	case u.User != nil || strings.Contains(s, "#"):
-		r.note(fmt.Errorf("%s must have no user or fragment", name))
-	}
-	if err := checkURL(u, r.loopbackHTTP); err != nil {
-		r.note(fmt.Errorf("%s %w", name, err))
+	case u.Scheme == "http" && !r.loopbackHTTP:
+		r.note(fmt.Errorf("%s must be https", name))
+	default:
+		if err := providers.CheckURL(s); err != nil {
+			r.note(fmt.Errorf("%s %w", name, err))
+		}
 	}
 	return s
 }

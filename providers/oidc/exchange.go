@@ -9,6 +9,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"sallyport/identity"
+	"sallyport/providers"
 )
 
 // tokenAnswer is what the token endpoint gave. Nothing of it is ever logged.
@@ -23,7 +24,7 @@ func (p *Provider) exchange(ctx context.Context, doc *metadata, memory pending, 
 	ctx = context.WithValue(ctx, oauth2.HTTPClient, p.client)
 	t, err := p.oauth(doc, memory.RedirectURI).Exchange(ctx, code, oauth2.VerifierOption(memory.Verifier))
 	if err != nil {
-		return tokenAnswer{}, p.tokenError(ctx, err, flowExpired("the provider no longer accepts the code"))
+		return tokenAnswer{}, p.tokenError(ctx, err, providers.FlowExpired("the provider no longer accepts the code"))
 	}
 	return readTokenAnswer(t)
 }
@@ -46,7 +47,7 @@ func readTokenAnswer(t *oauth2.Token) (tokenAnswer, error) {
 	case string:
 		a.idToken = v
 	default:
-		return tokenAnswer{}, replyInvalid("id_token is not a string")
+		return tokenAnswer{}, providers.ReplyInvalid("id_token is not a string")
 	}
 	return a, nil
 }
@@ -56,19 +57,19 @@ func readTokenAnswer(t *oauth2.Token) (tokenAnswer, error) {
 func (p *Provider) tokenError(ctx context.Context, err, spent error) error {
 	var said *oauth2.RetrieveError
 	if !errors.As(err, &said) {
-		return unavailable(fmt.Errorf("token endpoint: %w", transportCause(err)))
+		return providers.Unavailable(fmt.Errorf("token endpoint: %w", providers.TransportCause(err)))
 	}
 	word := errorWord(said.ErrorCode)
 	switch {
 	case said.Response != nil && said.Response.StatusCode >= 500:
-		return unavailable(fmt.Errorf("token endpoint answered %d", said.Response.StatusCode))
+		return providers.Unavailable(fmt.Errorf("token endpoint answered %d", said.Response.StatusCode))
 	case said.ErrorCode == "invalid_grant":
 		return spent
 	case slices.Contains(clientMistakes(), said.ErrorCode):
 		p.log.ErrorContext(ctx, "openid provider refuses our client; look at client_id, client_secret and client_auth",
 			"provider", p.info.ID, "error", word)
-		return misconfigured(fmt.Errorf("token endpoint answered %s", word))
+		return providers.Misconfigured(fmt.Errorf("token endpoint answered %s", word))
 	default:
-		return unavailable(fmt.Errorf("token endpoint answered with %s", word))
+		return providers.Unavailable(fmt.Errorf("token endpoint answered with %s", word))
 	}
 }

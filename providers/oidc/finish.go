@@ -44,23 +44,23 @@ func (p *Provider) Finish(
 	}
 	code := reply.Get("code")
 	if code == "" || len(code) > maxCode {
-		return identity.Assertion{}, replyInvalid("the response has no usable code")
+		return identity.Assertion{}, providers.ReplyInvalid("the response has no usable code")
 	}
 	return p.redeem(ctx, doc, memory, code)
 }
 
 // checkReply refuses a response that two readers could understand differently, and one that is not for this flow.
 func checkReply(f providers.Flow, reply url.Values) error {
-	for name, values := range reply {
+	for _, values := range reply {
 		if len(values) != 1 {
-			return replyInvalid("parameter %q appears %d times", cut(name), len(values))
+			return providers.ReplyInvalid("a parameter appears %d times", len(values))
 		}
 	}
 	if f.ID == "" || subtle.ConstantTimeCompare([]byte(reply.Get("state")), []byte(f.ID)) != 1 {
-		return replyInvalid("state is not that of the flow")
+		return providers.ReplyInvalid("state is not that of the flow")
 	}
 	if reply.Has("error") && reply.Has("code") {
-		return replyInvalid("the response has both a code and an error")
+		return providers.ReplyInvalid("the response has both a code and an error")
 	}
 	return nil
 }
@@ -70,9 +70,9 @@ func checkReply(f providers.Flow, reply url.Values) error {
 func (p *Provider) checkResponseIssuer(doc *metadata, reply url.Values) error {
 	switch {
 	case reply.Has("iss") && reply.Get("iss") != p.config.Issuer:
-		return replyInvalid("iss of the response is another issuer's")
+		return providers.ReplyInvalid("iss of the response is another issuer's")
 	case !reply.Has("iss") && doc.announcesIssuer:
-		return replyInvalid("the provider announces iss in its responses, this one has none")
+		return providers.ReplyInvalid("the provider announces iss in its responses, this one has none")
 	}
 	return nil
 }
@@ -86,14 +86,14 @@ func (p *Provider) refusal(ctx context.Context, reply url.Values) error {
 		"error", word, "description", strconv.QuoteToASCII(cut(reply.Get("error_description"))))
 	switch {
 	case slices.Contains([]string{"temporarily_unavailable", "server_error"}, code):
-		return unavailable(fmt.Errorf("the provider answered %s", word))
+		return providers.Unavailable(fmt.Errorf("the provider answered %s", word))
 	case slices.Contains(clientMistakes(), code):
 		// Anybody can write such a response to a flow of their own, hence not Error.
 		p.log.WarnContext(ctx, "openid provider refuses our request; look at its client registration",
 			"provider", p.info.ID, "error", word)
-		return misconfigured(fmt.Errorf("the provider answered %s", word))
+		return providers.Misconfigured(fmt.Errorf("the provider answered %s", word))
 	default:
-		return coded(codeRefused, identity.ErrDenied, fmt.Errorf("the provider answered %s", word))
+		return providers.Coded(providers.CodeRefused, identity.ErrDenied, fmt.Errorf("the provider answered %s", word))
 	}
 }
 
@@ -122,7 +122,7 @@ func (p *Provider) redeem(ctx context.Context, doc *metadata, memory pending, co
 		return identity.Assertion{}, err
 	}
 	if answer.idToken == "" {
-		return identity.Assertion{}, misconfigured(errors.New("the token response has no id_token"))
+		return identity.Assertion{}, providers.Misconfigured(errors.New("the token response has no id_token"))
 	}
 	token, err := p.verifyIDToken(ctx, answer.idToken, answer.accessToken)
 	if err != nil {
@@ -136,4 +136,13 @@ func (p *Provider) redeem(ctx context.Context, doc *metadata, memory pending, co
 		return identity.Assertion{}, err
 	}
 	return p.assertion(ctx, token, claims, answer.refreshToken)
+}
+
+// cut keeps foreign text short for the log, where it is quoted.
+func cut(s string) string {
+	const most = 200
+	if len(s) > most {
+		return s[:most]
+	}
+	return s
 }

@@ -126,7 +126,7 @@ func TestOID01_TheResponseMustBelongToTheFlow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
 			_, err := f.signIn(f.open(nil), change)
-			refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+			refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 			if got := f.count("/token"); got != 0 {
 				t.Errorf("%d token requests for a response that is not ours", got)
 			}
@@ -154,11 +154,11 @@ func TestOID01_TheFlowsMemoryMustBeOfThisDoor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			reply := url.Values{"state": {testState}, "code": {testCode}}
 			_, err := d.Finish(context.Background(), flow(), sealed, reply)
-			refused(t, err, identity.ErrExpired, codeFlowExpired)
+			refused(t, err, identity.ErrExpired, providers.CodeFlowExpired)
 		})
 	}
 	_, err := d.Finish(context.Background(), providers.Flow{CallbackURL: callbackURL}, good, url.Values{"state": {""}, "code": {testCode}})
-	refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+	refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 }
 
 func TestOID03_TheResponseNamesTheRightIssuer(t *testing.T) {
@@ -195,12 +195,12 @@ func TestOID03_TheResponseNamesTheRightIssuer(t *testing.T) {
 				})
 				switch {
 				case !test.ok:
-					refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+					refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 					if f.count("/token") != before {
 						t.Error("the code was sent on")
 					}
 				case response == "error":
-					refused(t, err, identity.ErrDenied, codeRefused)
+					refused(t, err, identity.ErrDenied, providers.CodeRefused)
 				case err != nil:
 					t.Error(err)
 				}
@@ -215,15 +215,15 @@ func TestOID08_ErrorResponsesAreDataNeverText(t *testing.T) {
 		sentinel error
 		code     string
 	}{
-		"access_denied":           {identity.ErrDenied, codeRefused},
-		"login_required":          {identity.ErrDenied, codeRefused},
-		"consent_required":        {identity.ErrDenied, codeRefused},
-		markup:                    {identity.ErrDenied, codeRefused},
-		"":                        {identity.ErrDenied, codeRefused},
-		"temporarily_unavailable": {identity.ErrUnavailable, codeUnavailable},
-		"server_error":            {identity.ErrUnavailable, codeUnavailable},
-		"unauthorized_client":     {identity.ErrUnavailable, codeMisconfigured},
-		"invalid_scope":           {identity.ErrUnavailable, codeMisconfigured},
+		"access_denied":           {identity.ErrDenied, providers.CodeRefused},
+		"login_required":          {identity.ErrDenied, providers.CodeRefused},
+		"consent_required":        {identity.ErrDenied, providers.CodeRefused},
+		markup:                    {identity.ErrDenied, providers.CodeRefused},
+		"":                        {identity.ErrDenied, providers.CodeRefused},
+		"temporarily_unavailable": {identity.ErrUnavailable, providers.CodeUnavailable},
+		"server_error":            {identity.ErrUnavailable, providers.CodeUnavailable},
+		"unauthorized_client":     {identity.ErrUnavailable, providers.CodeMisconfigured},
+		"invalid_scope":           {identity.ErrUnavailable, providers.CodeMisconfigured},
 	}
 	for word, test := range tests {
 		t.Run("error "+word, func(t *testing.T) {
@@ -255,39 +255,39 @@ func TestTokenEndpointErrors(t *testing.T) {
 		code     string
 		logged   string
 	}{
-		"a spent code": {oauthAnswer(400, "invalid_grant"), identity.ErrExpired, codeFlowExpired, ""},
+		"a spent code": {oauthAnswer(400, "invalid_grant"), identity.ErrExpired, providers.CodeFlowExpired, ""},
 		"a wrong secret": {
-			oauthAnswer(401, "invalid_client"), identity.ErrUnavailable, codeMisconfigured, "level=ERROR",
+			oauthAnswer(401, "invalid_client"), identity.ErrUnavailable, providers.CodeMisconfigured, "level=ERROR",
 		},
 		"a client without rights": {
-			oauthAnswer(400, "unauthorized_client"), identity.ErrUnavailable, codeMisconfigured, "level=ERROR",
+			oauthAnswer(400, "unauthorized_client"), identity.ErrUnavailable, providers.CodeMisconfigured, "level=ERROR",
 		},
-		"a fault":                  {oauthAnswer(500, "server_error"), identity.ErrUnavailable, codeUnavailable, ""},
-		"a fault that says grant":  {oauthAnswer(503, "invalid_grant"), identity.ErrUnavailable, codeUnavailable, ""},
-		"an unknown error":         {oauthAnswer(400, testCode), identity.ErrUnavailable, codeUnavailable, ""},
-		"an error with status 200": {oauthAnswer(200, "invalid_grant"), identity.ErrExpired, codeFlowExpired, ""},
+		"a fault":                  {oauthAnswer(500, "server_error"), identity.ErrUnavailable, providers.CodeUnavailable, ""},
+		"a fault that says grant":  {oauthAnswer(503, "invalid_grant"), identity.ErrUnavailable, providers.CodeUnavailable, ""},
+		"an unknown error":         {oauthAnswer(400, testCode), identity.ErrUnavailable, providers.CodeUnavailable, ""},
+		"an error with status 200": {oauthAnswer(200, "invalid_grant"), identity.ErrExpired, providers.CodeFlowExpired, ""},
 		"a page": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = w.Write([]byte("canary"))
-		}, identity.ErrUnavailable, codeUnavailable, ""},
+		}, identity.ErrUnavailable, providers.CodeUnavailable, ""},
 		"a form": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/x-www-form-urlencoded")
 			_, _ = w.Write([]byte("access_token=canary&id_token=canary"))
-		}, identity.ErrUnavailable, codeUnavailable, ""},
+		}, identity.ErrUnavailable, providers.CodeUnavailable, ""},
 		"two id tokens": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write([]byte(`{"access_token":"canary","id_token":"canary","id_token":"canary"}`))
-		}, identity.ErrUnavailable, codeUnavailable, ""},
+		}, identity.ErrUnavailable, providers.CodeUnavailable, ""},
 		"a redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere?canary", http.StatusTemporaryRedirect)
-		}, identity.ErrUnavailable, codeUnavailable, ""},
+		}, identity.ErrUnavailable, providers.CodeUnavailable, ""},
 		"an endless body": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write([]byte(`{"access_token":"` + strings.Repeat("x", maxBody) + `"}`))
-		}, identity.ErrUnavailable, codeUnavailable, ""},
+			_, _ = w.Write([]byte(`{"access_token":"` + strings.Repeat("x", maxUserInfo) + `"}`))
+		}, identity.ErrUnavailable, providers.CodeUnavailable, ""},
 		"a broken connection": {func(http.ResponseWriter, *http.Request) {
 			panic(http.ErrAbortHandler)
-		}, identity.ErrUnavailable, codeUnavailable, ""},
+		}, identity.ErrUnavailable, providers.CodeUnavailable, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -310,9 +310,9 @@ func TestATokenResponseWithoutIDTokenIsAnOperatorsMatter(t *testing.T) {
 	f := newFake(t)
 	f.tokens = func(a map[string]any) { delete(a, "id_token") }
 	_, err := f.signIn(f.open(nil), nil)
-	refused(t, err, identity.ErrUnavailable, codeMisconfigured)
+	refused(t, err, identity.ErrUnavailable, providers.CodeMisconfigured)
 
 	f.set(func() { f.tokens = func(a map[string]any) { a["id_token"] = []string{"x"} } })
 	_, err = f.signIn(f.open(nil), nil)
-	refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+	refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 }

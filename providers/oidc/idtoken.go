@@ -12,6 +12,7 @@ import (
 
 	goidc "github.com/coreos/go-oidc/v3/oidc"
 
+	"sallyport/providers"
 	"sallyport/tokens/jws"
 )
 
@@ -40,11 +41,11 @@ type idToken struct {
 func (p *Provider) verifyIDToken(ctx context.Context, raw, accessToken string) (idToken, error) {
 	m, err := jws.Parse(raw)
 	if err != nil {
-		return idToken{}, replyInvalid("id token: %w", err)
+		return idToken{}, providers.ReplyInvalid("id token: %w", err)
 	}
 	if m.Header.Type != "" && !strings.EqualFold(m.Header.Type, "JWT") {
 		// An access token (at+jwt) or a logout token (logout+jwt) of this issuer is no ID token (RFC 8725 section 3.11).
-		return idToken{}, replyInvalid("id token: it is a token of another kind")
+		return idToken{}, providers.ReplyInvalid("id token: it is a token of another kind")
 	}
 	keys := &oneMessage{keys: p.keys, message: m, algorithms: p.config.Algorithms}
 	now := p.now()
@@ -55,19 +56,19 @@ func (p *Provider) verifyIDToken(ctx context.Context, raw, accessToken string) (
 	}).Verify(ctx, raw)
 	switch {
 	case errors.Is(keys.err, jws.ErrUnavailable):
-		return idToken{}, unavailable(errors.New("id token: the provider's keys cannot be read"))
+		return idToken{}, providers.Unavailable(errors.New("id token: the provider's keys cannot be read"))
 	case keys.err != nil:
-		return idToken{}, replyInvalid("id token: %w", keys.err)
+		return idToken{}, providers.ReplyInvalid("id token: %w", keys.err)
 	case err != nil:
 		// The library's text quotes the token's claims; ours says as well what is wrong.
 		if _, precise := p.checkClaims(keys.payload, now); precise != nil {
 			return idToken{}, precise
 		}
-		return idToken{}, replyInvalid("id token: a claim has a shape that cannot be read")
+		return idToken{}, providers.ReplyInvalid("id token: a claim has a shape that cannot be read")
 	}
 	if verified.AccessTokenHash != "" {
 		if err := verified.VerifyAccessToken(accessToken); err != nil {
-			return idToken{}, replyInvalid("id token: at_hash is not that of the access token")
+			return idToken{}, providers.ReplyInvalid("id token: at_hash is not that of the access token")
 		}
 	}
 	return p.checkClaims(keys.payload, now)
@@ -94,7 +95,7 @@ func (o *oneMessage) VerifySignature(ctx context.Context, _ string) ([]byte, err
 func (p *Provider) checkClaims(payload []byte, now time.Time) (idToken, error) {
 	claims, err := jws.ParseClaims(payload)
 	if err != nil {
-		return idToken{}, replyInvalid("id token: %w", err)
+		return idToken{}, providers.ReplyInvalid("id token: %w", err)
 	}
 	r := claimReader{claims: claims}
 	issuer, subject, azp := r.text("iss"), r.text("sub"), r.text("azp")
@@ -102,32 +103,32 @@ func (p *Provider) checkClaims(payload []byte, now time.Time) (idToken, error) {
 	expires, issued, authTime := r.time("exp"), r.time("iat"), r.time("auth_time")
 	notBefore := r.time("nbf")
 	if r.err != nil {
-		return idToken{}, replyInvalid("id token: %w", r.err)
+		return idToken{}, providers.ReplyInvalid("id token: %w", r.err)
 	}
 	switch {
 	case issuer != p.config.Issuer:
 		// go-oidc takes a second spelling of one large provider's issuer; we take one.
-		return idToken{}, replyInvalid("id token: iss is another issuer's")
+		return idToken{}, providers.ReplyInvalid("id token: iss is another issuer's")
 	case !slices.Contains(audience, p.config.ClientID):
-		return idToken{}, replyInvalid("id token: it is for another client")
+		return idToken{}, providers.ReplyInvalid("id token: it is for another client")
 	case len(audience) > 1 && azp == "":
-		return idToken{}, replyInvalid("id token: several audiences, and no azp says whom it was made for")
+		return idToken{}, providers.ReplyInvalid("id token: several audiences, and no azp says whom it was made for")
 	case claims.Has("azp") && azp != p.config.ClientID:
-		return idToken{}, replyInvalid("id token: azp is another client")
+		return idToken{}, providers.ReplyInvalid("id token: azp is another client")
 	case !validSubject(subject):
-		return idToken{}, replyInvalid("id token: sub is empty, longer than %d bytes or not plain text", maxSubject)
+		return idToken{}, providers.ReplyInvalid("id token: sub is empty, longer than %d bytes or not plain text", maxSubject)
 	case expires.IsZero() || !now.Before(expires.Add(leeway)):
-		return idToken{}, replyInvalid("id token: expired, or without exp")
+		return idToken{}, providers.ReplyInvalid("id token: expired, or without exp")
 	case issued.IsZero() || now.Add(leeway).Before(issued):
-		return idToken{}, replyInvalid("id token: issued in the future, or without iat")
+		return idToken{}, providers.ReplyInvalid("id token: issued in the future, or without iat")
 	case now.After(issued.Add(maxTokenAge + leeway)):
-		return idToken{}, replyInvalid("id token: issued too long ago")
+		return idToken{}, providers.ReplyInvalid("id token: issued too long ago")
 	case expires.Before(issued):
-		return idToken{}, replyInvalid("id token: expires before it was issued")
+		return idToken{}, providers.ReplyInvalid("id token: expires before it was issued")
 	case now.Add(leeway).Before(notBefore):
-		return idToken{}, replyInvalid("id token: not valid yet")
+		return idToken{}, providers.ReplyInvalid("id token: not valid yet")
 	case now.Add(leeway).Before(authTime):
-		return idToken{}, replyInvalid("id token: auth_time is in the future")
+		return idToken{}, providers.ReplyInvalid("id token: auth_time is in the future")
 	}
 	return idToken{subject: subject, claims: claims, issuedAt: issued, authTime: authTime}, nil
 }
@@ -136,16 +137,16 @@ func (p *Provider) checkClaims(payload []byte, now time.Time) (idToken, error) {
 func (t idToken) checkFirst(nonce string, maxAge *time.Duration, now time.Time) error {
 	got, err := t.claims.String("nonce")
 	if err != nil || subtle.ConstantTimeCompare([]byte(got), []byte(nonce)) != 1 {
-		return replyInvalid("id token: nonce is not that of the flow")
+		return providers.ReplyInvalid("id token: nonce is not that of the flow")
 	}
 	if maxAge == nil {
 		return nil
 	}
 	if t.authTime.IsZero() {
-		return replyInvalid("id token: max_age was asked for, and auth_time is missing")
+		return providers.ReplyInvalid("id token: max_age was asked for, and auth_time is missing")
 	}
 	if now.After(t.authTime.Add(*maxAge + leeway)) {
-		return replyInvalid("id token: the person proved who they are longer ago than max_age")
+		return providers.ReplyInvalid("id token: the person proved who they are longer ago than max_age")
 	}
 	return nil
 }

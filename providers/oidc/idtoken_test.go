@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sallyport/identity"
+	"sallyport/providers"
 )
 
 func TestOID02_OneBrokenClaimIsRefused(t *testing.T) {
@@ -62,7 +63,7 @@ func TestOID02_OneBrokenClaimIsRefused(t *testing.T) {
 			f := newFake(t)
 			f.claims = change
 			_, err := f.signIn(f.open(nil), nil)
-			refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+			refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 		})
 	}
 }
@@ -116,7 +117,7 @@ func TestOID02_MaxAgeNeedsAYoungAuthTime(t *testing.T) {
 				}
 				return
 			}
-			refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+			refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 		})
 	}
 }
@@ -178,7 +179,7 @@ func TestOID02_SignatureAndAlgorithmAreOurChoice(t *testing.T) {
 				answer["id_token"] = sign(t, f, map[string]any{"alg": "ES256", "kid": "k1", "typ": "JWT"}, claims)
 			}
 			_, err := f.signIn(f.open(nil), nil)
-			refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+			refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 		})
 	}
 }
@@ -201,7 +202,7 @@ func TestOID02_AnAlgorithmThatIsNotAllowedHereIsRefused(t *testing.T) {
 	f := newFake(t)
 	f.discovery = func(doc map[string]any) { delete(doc, "id_token_signing_alg_values_supported") }
 	_, err := f.signIn(f.open(func(c *Config) { c.Algorithms = []string{"RS256"} }), nil)
-	refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+	refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 }
 
 func TestOID04_BadTokensCauseAtMostTwoFetchesOfTheKeys(t *testing.T) {
@@ -210,7 +211,7 @@ func TestOID04_BadTokensCauseAtMostTwoFetchesOfTheKeys(t *testing.T) {
 	d := f.open(nil)
 	for range 500 {
 		_, err := f.signIn(d, nil)
-		refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+		refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 	}
 	if got := f.count("/jwks"); got > 2 {
 		t.Errorf("500 bad tokens caused %d fetches", got)
@@ -232,7 +233,7 @@ func TestOID04_KnownKeysWorkWhileTheKeySetIsDown(t *testing.T) {
 	fresh := newFake(t)
 	fresh.override["/jwks"] = down
 	_, err := fresh.signIn(fresh.open(nil), nil)
-	refused(t, err, identity.ErrUnavailable, codeUnavailable)
+	refused(t, err, identity.ErrUnavailable, providers.CodeUnavailable)
 }
 
 func TestOID05_AKeyThatLeftIsRefusedAndANewOneIsFound(t *testing.T) {
@@ -253,7 +254,7 @@ func TestOID05_AKeyThatLeftIsRefusedAndANewOneIsFound(t *testing.T) {
 		})
 	}
 	_, err := f.signIn(d, nil)
-	refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+	refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 }
 
 func TestOID05_OneIssuersKeysNeverVerifyAnothersTokens(t *testing.T) {
@@ -269,7 +270,7 @@ func TestOID05_OneIssuersKeysNeverVerifyAnothersTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := a.signIn(a.open(nil), nil)
-	refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+	refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 }
 
 func TestAFinishThatIsCancelledIsNoAnswer(t *testing.T) {
@@ -279,5 +280,5 @@ func TestAFinishThatIsCancelledIsNoAnswer(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, err := d.Finish(ctx, flow(), challenge.Pending, url.Values{"state": {testState}, "code": {testCode}})
-	refused(t, err, identity.ErrUnavailable, codeUnavailable)
+	refused(t, err, identity.ErrUnavailable, providers.CodeUnavailable)
 }

@@ -131,12 +131,12 @@ func TestCertifiedProviderRefusesAndIsAway(t *testing.T) {
 	c := &Config{Issuer: op.Issuer, ClientID: op.ClientID, ClientSecret: identity.NewSecret(op.ClientSecret)}
 	d := openCertified(t, c)
 	_, err := certifiedSignIn(t, d, url.Values{"abort": {"1"}})
-	refused(t, err, identity.ErrDenied, codeRefused)
+	refused(t, err, identity.ErrDenied, providers.CodeRefused)
 
 	wrong := *c
 	wrong.ClientSecret = identity.NewSecret("not the secret")
 	_, err = certifiedSignIn(t, openCertified(t, &wrong), url.Values{"login": {"bob"}, "password": {"bob-oidc-pass"}})
-	refused(t, err, identity.ErrUnavailable, codeMisconfigured)
+	refused(t, err, identity.ErrUnavailable, providers.CodeMisconfigured)
 
 	fl := providers.Flow{ID: testState, CallbackURL: certifiedCallback}
 	challenge, err := d.Begin(context.Background(), fl)
@@ -148,10 +148,10 @@ func TestCertifiedProviderRefusesAndIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = d.Finish(context.Background(), fl, challenge.Pending, reply)
-	refused(t, err, identity.ErrExpired, codeFlowExpired)
+	refused(t, err, identity.ErrExpired, providers.CodeFlowExpired)
 
 	op.Stop()
-	refused(t, d.Check(context.Background()), identity.ErrUnavailable, codeUnavailable)
+	refused(t, d.Check(context.Background()), identity.ErrUnavailable, providers.CodeUnavailable)
 	op.Start(t)
 	if err := d.Check(context.Background()); err != nil {
 		t.Errorf("after it came back: %v", err)

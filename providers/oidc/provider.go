@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -149,16 +147,7 @@ func (p *Provider) Check(ctx context.Context) error {
 	if _, err := p.discovery.refresh(ctx); err != nil {
 		return err
 	}
-	if err := p.keys.Refresh(ctx); err != nil {
-		if u := (*url.Error)(nil); errors.As(err, &u) {
-			err = transportCause(err)
-		}
-		return unavailable(fmt.Errorf("key set: %w", err))
-	}
-	if status := p.keys.Status(); status.Keys == 0 {
-		return misconfigured(fmt.Errorf("key set: no usable key (%s)", strings.Join(status.Skipped, "; ")))
-	}
-	return nil
+	return providers.CheckKeys(ctx, p.keys)
 }
 
 // newNonce returns 256 random bits.
@@ -174,11 +163,11 @@ func (p *Provider) readPending(f providers.Flow, sealed []byte) (pending, error)
 	var memory pending
 	switch err := jws.StrictObject(sealed, &memory); {
 	case err != nil:
-		return pending{}, flowExpired("the flow's memory cannot be read")
+		return pending{}, providers.FlowExpired("the flow's memory cannot be read")
 	case memory.Provider != p.info.ID || memory.RedirectURI != f.CallbackURL:
-		return pending{}, flowExpired("the flow began at another door")
+		return pending{}, providers.FlowExpired("the flow began at another door")
 	case len(memory.Nonce) < minState || len(memory.Verifier) < minState:
-		return pending{}, flowExpired("the flow's memory is not complete")
+		return pending{}, providers.FlowExpired("the flow's memory is not complete")
 	}
 	return memory, nil
 }

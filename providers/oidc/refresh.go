@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"sallyport/identity"
+	"sallyport/providers"
 	"sallyport/tokens/jws"
 )
 
@@ -21,7 +22,7 @@ import (
 func (p *Provider) Refresh(ctx context.Context, last identity.Assertion) (identity.Assertion, error) {
 	var memory upstream
 	if len(last.Upstream) == 0 || jws.StrictObject(last.Upstream, &memory) != nil || memory.RefreshToken == "" {
-		return last, coded(codeNoRefresh, identity.ErrExpired, errors.New("the sign-in gave no refresh token"))
+		return last, providers.Coded(codeNoRefresh, identity.ErrExpired, errors.New("the sign-in gave no refresh token"))
 	}
 	doc, err := p.discovery.get(ctx)
 	if err != nil {
@@ -56,7 +57,7 @@ func (p *Provider) ask(
 		return identity.Assertion{}, err
 	}
 	if token.subject != last.Identity.Subject {
-		return identity.Assertion{}, replyInvalid("id token: the refreshed one speaks of somebody else")
+		return identity.Assertion{}, providers.ReplyInvalid("id token: the refreshed one speaks of somebody else")
 	}
 	claims, err := p.withUserInfo(ctx, doc, token.claims, token.subject, answer)
 	if err != nil {
@@ -73,7 +74,7 @@ func (p *Provider) askUserInfoOnly(
 	ctx context.Context, doc *metadata, last identity.Assertion, answer tokenAnswer,
 ) (identity.Assertion, error) {
 	if !p.wantsUserInfo(doc) {
-		return identity.Assertion{}, coded(codeNoRefresh, identity.ErrExpired,
+		return identity.Assertion{}, providers.Coded(codeNoRefresh, identity.ErrExpired,
 			fmt.Errorf("the provider refreshes without an id token, and userinfo is off: nothing says what holds now"))
 	}
 	claims, err := p.withUserInfo(ctx, doc, jws.Claims{}, last.Identity.Subject, answer)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sallyport/identity"
+	"sallyport/providers"
 )
 
 // signedIn returns a door and the assertion of a sign-in that gave a refresh token.
@@ -94,7 +95,7 @@ func TestRefreshWithUserInfoAlone(t *testing.T) {
 	}
 	f.info = map[string]any{"sub": "u-bob"}
 	_, err = d.Refresh(context.Background(), last)
-	refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+	refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 }
 
 func TestRefreshWithNothingThatSaysWhatHoldsNow(t *testing.T) {
@@ -145,7 +146,7 @@ func TestRefreshOfSomebodyElseIsRefused(t *testing.T) {
 			f, d, last := signedIn(t, nil)
 			f.claims = change
 			_, err := d.Refresh(context.Background(), last)
-			refused(t, err, identity.ErrBadCredentials, codeReplyInvalid)
+			refused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid)
 		})
 	}
 }
@@ -155,7 +156,7 @@ func TestRefreshHandsBackTheRotatedTokenBesideALaterError(t *testing.T) {
 	f.tokens = func(a map[string]any) { a["refresh_token"] = testRefresh + "-2" }
 	f.override["/userinfo"] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }
 	got, err := d.Refresh(context.Background(), last)
-	refused(t, err, identity.ErrUnavailable, codeUnavailable)
+	refused(t, err, identity.ErrUnavailable, providers.CodeUnavailable)
 	if string(got.Upstream) != `{"refresh_token":"`+testRefresh+`-2"}` {
 		t.Errorf("the rotated token is lost: %s", got.Upstream)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"sallyport/identity"
+	"sallyport/providers"
 	"sallyport/tokens/jws"
 )
 
@@ -20,23 +21,23 @@ func (p *Provider) withUserInfo(
 		return base, nil
 	}
 	if !answer.bearer || answer.accessToken == "" {
-		return nil, misconfigured(errors.New("userinfo: the access token is not a bearer token"))
+		return nil, providers.Misconfigured(errors.New("userinfo: the access token is not a bearer token"))
 	}
-	body, err := getJSON(ctx, p.client, doc.userinfo, answer.accessToken, maxBody)
+	body, err := getJSON(ctx, p.client, doc.userinfo, answer.accessToken, maxUserInfo)
 	switch {
 	case errors.Is(err, identity.ErrUnavailable):
-		return nil, unavailable(fmt.Errorf("userinfo: %w", err))
+		return nil, providers.Unavailable(fmt.Errorf("userinfo: %w", err))
 	case err != nil:
-		return nil, replyInvalid("userinfo: %w", err)
+		return nil, providers.ReplyInvalid("userinfo: %w", err)
 	}
 	info, err := jws.ParseClaims(body)
 	if err != nil {
-		return nil, replyInvalid("userinfo: %w", err)
+		return nil, providers.ReplyInvalid("userinfo: %w", err)
 	}
 	// Without this, an access token of somebody else slipped in on the way would bring that person's groups (OpenID
 	// Connect Core section 5.3.2).
 	if got, err := info.String("sub"); err != nil || got != subject {
-		return nil, replyInvalid("userinfo: sub is not that of the id token")
+		return nil, providers.ReplyInvalid("userinfo: sub is not that of the id token")
 	}
 	return mergeClaims(base, info), nil
 }

@@ -3,6 +3,8 @@ package oidc
 import (
 	"context"
 	"encoding/pem"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"sallyport/identity"
+	"sallyport/providers"
 )
 
 func writeCertificate(t *testing.T, der []byte) string {
@@ -82,28 +85,28 @@ func TestOID02_UserInfoIsRefusedWhen(t *testing.T) {
 	}{
 		"it speaks of somebody else": {
 			raw(200, "application/json", `{"sub":"u-bob","groups":["canary"]}`), identity.ErrBadCredentials,
-			codeReplyInvalid,
+			providers.CodeReplyInvalid,
 		},
 		"it speaks of nobody": {
-			raw(200, "application/json", `{"groups":["canary"]}`), identity.ErrBadCredentials, codeReplyInvalid,
+			raw(200, "application/json", `{"groups":["canary"]}`), identity.ErrBadCredentials, providers.CodeReplyInvalid,
 		},
 		"its sub is a list": {
-			raw(200, "application/json", `{"sub":["u-alice"]}`), identity.ErrBadCredentials, codeReplyInvalid,
+			raw(200, "application/json", `{"sub":["u-alice"]}`), identity.ErrBadCredentials, providers.CodeReplyInvalid,
 		},
 		"sub stands twice": {
 			raw(200, "application/json", `{"sub":"u-bob","sub":"u-alice"}`), identity.ErrBadCredentials,
-			codeReplyInvalid,
+			providers.CodeReplyInvalid,
 		},
 		"it is no JSON": {
-			raw(200, "application/json", `canary`), identity.ErrBadCredentials, codeReplyInvalid,
+			raw(200, "application/json", `canary`), identity.ErrBadCredentials, providers.CodeReplyInvalid,
 		},
 		"it is a JWT": {
-			raw(200, "application/jwt", `canary`), identity.ErrBadCredentials, codeReplyInvalid,
+			raw(200, "application/jwt", `canary`), identity.ErrBadCredentials, providers.CodeReplyInvalid,
 		},
 		"it refuses the token": {
-			raw(401, "application/json", `{"error":"canary"}`), identity.ErrUnavailable, codeUnavailable,
+			raw(401, "application/json", `{"error":"canary"}`), identity.ErrUnavailable, providers.CodeUnavailable,
 		},
-		"it has a fault": {raw(500, "text/plain", `canary`), identity.ErrUnavailable, codeUnavailable},
+		"it has a fault": {raw(500, "text/plain", `canary`), identity.ErrUnavailable, providers.CodeUnavailable},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +123,7 @@ func TestUserInfoCanBeDemandedAndSwitchedOff(t *testing.T) {
 	on, off := true, false
 	f := newFake(t)
 	_, err := f.open(func(c *Config) { c.UserInfo = &on }).Begin(context.Background(), flow())
-	refused(t, err, identity.ErrUnavailable, codeMisconfigured)
+	refused(t, err, identity.ErrUnavailable, providers.CodeMisconfigured)
 
 	f = newFake(t)
 	f.info = map[string]any{"sub": "u-bob"}
@@ -199,11 +202,11 @@ func TestClaimsWithAMeaningHaveOneShape(t *testing.T) {
 	for name, change := range map[string]func(c map[string]any){
 		"a user name that is a number":   func(c map[string]any) { c["preferred_username"] = 7 },
 		"a name that is a list":          func(c map[string]any) { c["name"] = []string{"Alice"} },
-		"an address without end":         func(c map[string]any) { c["email"] = strings.Repeat("a", maxText+1) },
+		"an address without end":         func(c map[string]any) { c["email"] = strings.Repeat("a", providers.MaxText+1) },
 		"amr that is an object":          func(c map[string]any) { c["amr"] = map[string]any{} },
 		"a sid that is a number":         func(c map[string]any) { c["sid"] = 7 },
 		"two claims of one path":         func(c map[string]any) { c["a.b"], c["a"] = 1, map[string]any{"b": 2} },
-		"claims that nest without sense": func(c map[string]any) { c["a"] = nested(maxClaimDepth) },
+		"claims that nest without sense": func(c map[string]any) { c["a"] = nested(providers.MaxClaimDepth) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
@@ -277,5 +280,17 @@ func TestOID08_GroupClaims(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestClaimsPastTheirBoundsAreRefusedNotCut(t *testing.T) {
+	f := newFake(t)
+	f.info = map[string]any{"sub": "u-alice"}
+	for i := range providers.MaxClaimValues {
+		f.info[fmt.Sprintf("claim-%d", i)] = true
+	}
+	_, err := f.signIn(f.open(nil), nil)
+	if !errors.Is(err, providers.ErrClaimsTooMany) {
+		t.Errorf("error %v", err)
 	}
 }

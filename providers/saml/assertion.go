@@ -12,6 +12,7 @@ import (
 	"github.com/beevik/etree"
 
 	"sallyport/identity"
+	"sallyport/providers"
 )
 
 // upstream is the memory of this door: what replay and logout need to know of an assertion.
@@ -23,18 +24,18 @@ type upstream struct {
 	Format      string    `json:"name_id_format,omitempty"`
 }
 
-// Replay returns under which key an assertion of this kind of door must be remembered, and until when, so that it signs
-// in once only: afterwards its own times refuse it. The key is made of issuer and assertion id. ok is false for an
-// assertion that no provider of this package made; it must not sign anybody in.
-func Replay(a identity.Assertion) (key string, until time.Time, ok bool) {
+// Once returns the id by which an assertion is remembered, made of kind, entity id and assertion ID, and until when: the
+// end of its validity with the skew, after which its own times refuse it. Every assertion of this door signs in once
+// only (SML-07). One that no provider of this kind made is refused (provider_reply_invalid).
+func (p *Provider) Once(a identity.Assertion) (id string, until time.Time, once bool, err error) {
 	var memory upstream
 	if json.Unmarshal(a.Upstream, &memory) != nil ||
 		memory.Issuer == "" || memory.AssertionID == "" || memory.Until.IsZero() {
-		return "", time.Time{}, false
+		return "", time.Time{}, true, providers.ReplyInvalid("the assertion's memory cannot be read")
 	}
 	// Neither part can hold a NUL: XML has none.
 	sum := sha256.Sum256([]byte(memory.Issuer + "\x00" + memory.AssertionID))
-	return "saml:" + base64.RawURLEncoding.EncodeToString(sum[:]), memory.Until, true
+	return Kind + ":" + base64.RawURLEncoding.EncodeToString(sum[:]), memory.Until, true, nil
 }
 
 // assertion says what a verified assertion says about a person.

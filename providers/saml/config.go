@@ -11,8 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -47,6 +45,13 @@ type Config struct {
 	EmailVerified bool `yaml:"email_verified,omitempty"`
 	// Skew is how far the provider's clock may be off, at most 2m; default 1m.
 	Skew *time.Duration `yaml:"skew,omitempty"`
+	// Decryption are our keys that the provider may encrypt assertions for, RSA of 2048 bits or more; several while they
+	// are exchanged. Our metadata offers all of them.
+	Decryption []KeyPair `yaml:"decryption,omitempty"`
+	// AllowCBC takes assertions encrypted with AES-CBC, too, inside a signed Response.
+	AllowCBC bool `yaml:"allow_cbc,omitempty"`
+	// Signing is the key that authentication requests are signed with, RSA or ECDSA; without it they are not signed.
+	Signing *KeyPair `yaml:"signing,omitempty"`
 	// AllowSHA1 takes signatures with SHA-1, which can be forged with effort.
 	AllowSHA1 bool `yaml:"allow_sha1,omitempty"`
 }
@@ -78,9 +83,11 @@ const (
 	defaultSkew     = time.Minute
 	maxSkew         = 2 * time.Minute
 	maxCertificates = 8
+	maxDecryption   = 4
 	subjectNameID   = "name_id"
 	wordPersistent  = "persistent"
 	minRSA          = 2048
+	maxPEM          = 64 << 10
 )
 
 // nameFormat returns the URN of a configured word, "" for none.
@@ -121,7 +128,7 @@ func (c *Config) wanted() map[string]bool {
 
 // Validate finds every mistake that can be seen without the provider.
 func (c *Config) Validate() error {
-	return errors.Join(c.validateSource(), c.validateSubject(), c.validateAttributes(), c.validateSkew())
+	return errors.Join(c.validateSource(), c.validateSubject(), c.validateAttributes(), c.validateSkew(), c.validateKeys())
 }
 
 func (c *Config) validateSource() error {
@@ -140,7 +147,7 @@ func (c *Config) validateSource() error {
 	}
 	if c.SSOURL == "" {
 		errs = append(errs, errors.New("sso_url: is required where there is no metadata"))
-	} else if err := checkEndpoint(c.SSOURL); err != nil {
+	} else if err := providers.CheckURL(c.SSOURL); err != nil {
 		errs = append(errs, fmt.Errorf("sso_url: %w", err))
 	}
 	switch {
@@ -161,7 +168,7 @@ func (c *Config) validateMetadata() error {
 		errs = append(errs, errors.New("certificates: stand in the metadata already"))
 	}
 	if c.Metadata.URL != "" {
-		if err := checkEndpoint(c.Metadata.URL); err != nil {
+		if err := providers.CheckURL(c.Metadata.URL); err != nil {
 			errs = append(errs, fmt.Errorf("metadata.url: %w", err))
 		}
 	}
@@ -206,6 +213,27 @@ func (c *Config) validateSkew() error {
 	return nil
 }
 
+func (c *Config) validateKeys() error {
+	var errs []error
+	if c.Signing != nil {
+		if err := c.Signing.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("signing.%w", err))
+		}
+	}
+	for i, pair := range c.Decryption {
+		if err := pair.validate(); err != nil {
+			errs = append(errs, fmt.Errorf("decryption[%d].%w", i, err))
+		}
+	}
+	if len(c.Decryption) > maxDecryption {
+		errs = append(errs, fmt.Errorf("decryption: more than %d keys", maxDecryption))
+	}
+	if c.AllowCBC && len(c.Decryption) == 0 {
+		errs = append(errs, errors.New("allow_cbc: means nothing without decryption"))
+	}
+	return errors.Join(errs...)
+}
+
 // Warnings name the settings that weaken the door.
 func (c *Config) Warnings() []string {
 	var out []string
@@ -216,6 +244,9 @@ func (c *Config) Warnings() []string {
 	}
 	if c.AllowSHA1 {
 		out = append(out, "allow_sha1: signatures with SHA-1 can be forged with effort; have the provider use SHA-256")
+	}
+	if c.AllowCBC {
+		out = append(out, "allow_cbc: AES-CBC does not notice changes to what it hides; have the provider use AES-GCM")
 	}
 	_, fromAttribute := c.subjectAttribute()
 	if !fromAttribute && (c.NameIDFormat == "email" || c.NameIDFormat == "unspecified") {
@@ -241,6 +272,7 @@ func (c *Config) Open(_ context.Context, id, title string, env providers.Env) (p
 func (c *Config) withDefaults() Config {
 	d := *c
 	d.Extra, d.Certificates = slices.Clone(c.Extra), slices.Clone(c.Certificates)
+	d.Decryption = slices.Clone(c.Decryption)
 	if _, fromAttribute := d.subjectAttribute(); !fromAttribute {
 		d.NameIDFormat = cmp.Or(d.NameIDFormat, wordPersistent)
 	}
@@ -256,7 +288,7 @@ func (c *Config) withDefaults() Config {
 func readCertificates(files []string, dir string) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	for _, file := range files {
-		data, err := os.ReadFile(inDir(file, dir))
+		data, err := providers.ReadFile(dir, file, maxPEM)
 		if err != nil {
 			return nil, err
 		}
@@ -304,11 +336,4 @@ func usable(der []byte) (*x509.Certificate, error) {
 		return nil, errors.New("a certificate has neither an RSA nor an ECDSA key")
 	}
 	return certificate, nil
-}
-
-func inDir(file, dir string) string {
-	if filepath.IsAbs(file) {
-		return file
-	}
-	return filepath.Join(dir, file)
 }

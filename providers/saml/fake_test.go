@@ -9,11 +9,11 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"math/big"
+	mathrand "math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -31,7 +31,7 @@ import (
 
 const (
 	testIssuer = "https://idp.example.com/metadata"
-	testACS    = "https://sso.example.com/callback/corp"
+	testACS    = "https://sso.example.com/saml/corp/acs"
 	testOwn    = "https://sso.example.com/saml/corp/metadata"
 	testFlow   = "flow-0123456789-0123456789"
 	testReq    = "_0123456789abcdef0123456789abcdef"
@@ -62,21 +62,45 @@ func newSigner(t testing.TB, key crypto.Signer) signer {
 	return signer{key: key, certificate: certificate}
 }
 
-// rsaKeys makes the two RSA keys of these tests once; making them is what costs.
-var rsaKeys = sync.OnceValue(func() [2]*rsa.PrivateKey {
-	var out [2]*rsa.PrivateKey
+// rsaKeys makes the four RSA keys of these tests once. They are the same in every process, so that what one worker of the
+// fuzzer found says something to the others.
+var rsaKeys = sync.OnceValue(func() [4]*rsa.PrivateKey {
+	var out [4]*rsa.PrivateKey
+	source := mathrand.NewChaCha8([32]byte{})
 	for i := range out {
-		key, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
+		p, q := prime(source), prime(source)
+		one := big.NewInt(1)
+		totient := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+		out[i] = &rsa.PrivateKey{
+			PublicKey: rsa.PublicKey{N: new(big.Int).Mul(p, q), E: 65537},
+			D:         new(big.Int).ModInverse(big.NewInt(65537), totient), Primes: []*big.Int{p, q},
+		}
+		out[i].Precompute()
+		if err := out[i].Validate(); err != nil {
 			panic(err)
 		}
-		out[i] = key
 	}
 	return out
 })
 
-func ours(t testing.TB) signer    { return newSigner(t, rsaKeys()[0]) }
-func foreign(t testing.TB) signer { return newSigner(t, rsaKeys()[1]) }
+// prime returns a prime of 1024 bits, for tests only.
+func prime(source *mathrand.ChaCha8) *big.Int {
+	for {
+		b := make([]byte, 128)
+		_, _ = source.Read(b)
+		b[0] |= 0xc0
+		b[127] |= 1
+		if p := new(big.Int).SetBytes(b); p.ProbablyPrime(0) {
+			return p
+		}
+	}
+}
+
+// ours and foreign are the provider's key and somebody else's, mine and mineNext the keys that it encrypts for.
+func ours(t testing.TB) signer     { return newSigner(t, rsaKeys()[0]) }
+func foreign(t testing.TB) signer  { return newSigner(t, rsaKeys()[1]) }
+func mine(t testing.TB) signer     { return newSigner(t, rsaKeys()[2]) }
+func mineNext(t testing.TB) signer { return newSigner(t, rsaKeys()[3]) }
 
 func elliptical(t testing.TB) signer {
 	t.Helper()
@@ -191,7 +215,7 @@ func (o signing) enclose(t testing.TB, el *etree.Element) {
 	}
 	if _, ok := o.by.key.(*ecdsa.PrivateKey); ok {
 		value := sig.FindElement("./SignatureValue")
-		value.SetText(sideBySide(t, value.Text()))
+		value.SetText(numbersOf(t, value.Text()))
 	}
 	el.InsertChildAt(1, sig)
 }
@@ -219,24 +243,21 @@ func (o signing) again(t testing.TB, context *dsig.SigningContext, sig *etree.El
 	sig.FindElement("./SignatureValue").SetText(base64.StdEncoding.EncodeToString(value))
 }
 
-// sideBySide spells an ECDSA signature as XML Signature has it.
-func sideBySide(t testing.TB, encoded string) string {
+// numbersOf spells an ECDSA signature as XML Signature has it.
+func numbersOf(t testing.TB, encoded string) string {
 	t.Helper()
 	der, err := base64.StdEncoding.DecodeString(encoded)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var numbers struct{ R, S *big.Int }
-	if _, err := asn1.Unmarshal(der, &numbers); err != nil {
+	raw, err := sideBySide(der, 32)
+	if err != nil {
 		t.Fatal(err)
 	}
-	raw := make([]byte, 64)
-	numbers.R.FillBytes(raw[:32])
-	numbers.S.FillBytes(raw[32:])
 	return base64.StdEncoding.EncodeToString(raw)
 }
 
-// open makes a provider by hand-written configuration with these certificates.
+// openProvider makes a provider by hand-written configuration with these certificates.
 func openProvider(t testing.TB, change func(*Config), certificates ...signer) *Provider {
 	t.Helper()
 	dir := t.TempDir()
@@ -260,6 +281,34 @@ func openProvider(t testing.TB, change func(*Config), certificates ...signer) *P
 		t.Fatal(err)
 	}
 	return p.(*Provider)
+}
+
+// files writes the key and its certificate where only we can read them.
+func (s signer) files(t testing.TB) KeyPair {
+	t.Helper()
+	dir := t.TempDir()
+	pair := KeyPair{KeyFile: filepath.Join(dir, "key.pem"), CertificateFile: filepath.Join(dir, "certificate.pem")}
+	der, err := x509.MarshalPKCS8PrivateKey(s.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	for name, content := range map[string][]byte{pair.KeyFile: key, pair.CertificateFile: s.pem()} {
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return pair
+}
+
+// decrypting configures keys to decrypt with.
+func decrypting(t testing.TB, all ...signer) func(*Config) {
+	t.Helper()
+	return func(c *Config) {
+		for _, s := range all {
+			c.Decryption = append(c.Decryption, s.files(t))
+		}
+	}
 }
 
 func testPending() []byte {
@@ -287,5 +336,5 @@ func wantRefused(t testing.TB, err error, sentinel error, code, words string) {
 
 func wantInvalid(t testing.TB, err error, words string) {
 	t.Helper()
-	wantRefused(t, err, identity.ErrBadCredentials, codeReplyInvalid, words)
+	wantRefused(t, err, identity.ErrBadCredentials, providers.CodeReplyInvalid, words)
 }

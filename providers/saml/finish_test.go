@@ -12,6 +12,7 @@ import (
 	dsig "github.com/russellhaering/goxmldsig"
 
 	"sallyport/identity"
+	"sallyport/providers"
 )
 
 func TestARightResponseSaysWhoItIs(t *testing.T) {
@@ -197,10 +198,23 @@ func TestSML03_ClocksMayDifferByTheSkewAndNoMore(t *testing.T) {
 }
 
 func TestARefusalUpstreamIsARefusal(t *testing.T) {
-	raw := swap(t, message(), `status:Success`, `status:Responder`)
-	from, to := strings.Index(raw, `<saml:Assertion`), strings.Index(raw, `</samlp:Response>`)
-	_, err := finish(t, openProvider(t, nil, ours(t)), []byte(raw[:from]+raw[to:]))
-	wantRefused(t, err, identity.ErrDenied, codeRefused, "another status")
+	const status = "urn:oasis:names:tc:SAML:2.0:status:"
+	for name, row := range map[string]struct{ code, words string }{
+		"the class alone":        {`Responder"/>`, "another status than success: Responder"},
+		"a reason":               {`Responder"><samlp:StatusCode Value="` + status + `AuthnFailed"/></samlp:StatusCode>`, "success: AuthnFailed"},
+		"a reason nobody knows":  {`Requester"><samlp:StatusCode Value="urn:x:no"/></samlp:StatusCode>`, "success: Requester"},
+		"words that are foreign": {`x&#10;y"/>`, "another status than success"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			raw := swap(t, message(), `Success"/>`, row.code)
+			from, to := strings.Index(raw, `<saml:Assertion`), strings.Index(raw, `</samlp:Response>`)
+			_, err := finish(t, openProvider(t, nil, ours(t)), []byte(raw[:from]+raw[to:]))
+			wantRefused(t, err, identity.ErrDenied, providers.CodeRefused, row.words)
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("foreign text in %q", err)
+			}
+		})
+	}
 }
 
 func TestSML05_TheFormIsUnderstoodInOneWayOnly(t *testing.T) {
@@ -235,12 +249,12 @@ func TestSML06_AFlowOfAnotherDoorIsOver(t *testing.T) {
 		"no memory":        ``,
 		"unknown members":  `{"provider":"corp","request":"` + testReq + `","acs":"` + testACS + `","x":1}`,
 		"another provider": `{"provider":"else","request":"` + testReq + `","acs":"` + testACS + `"}`,
-		"another endpoint": `{"provider":"corp","request":"` + testReq + `","acs":"https://sso.example.org/callback/corp"}`,
+		"another endpoint": `{"provider":"corp","request":"` + testReq + `","acs":"https://sso.example.org/saml/corp/acs"}`,
 		"no request":       `{"provider":"corp","request":"","acs":"` + testACS + `"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := p.Finish(context.Background(), theFlow(), []byte(pending), reply)
-			wantRefused(t, err, identity.ErrExpired, codeFlowExpired, "")
+			wantRefused(t, err, identity.ErrExpired, providers.CodeFlowExpired, "")
 		})
 	}
 }
@@ -260,20 +274,19 @@ func TestSML07_OneAssertionHasOneKeyUntilItIsOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, until, ok := Replay(one)
-	if want := time.Date(2026, 5, 6, 12, 7, 0, 0, time.UTC); !ok || !until.Equal(want) {
-		t.Errorf("until %v ok %t, want %v", until, ok, want)
+	key, until, must, err := p.Once(one)
+	if want := time.Date(2026, 5, 6, 12, 7, 0, 0, time.UTC); err != nil || !must || !until.Equal(want) {
+		t.Errorf("until %v must %t err %v, want %v", until, must, err, want)
 	}
-	if same, _, _ := Replay(again); same != key {
+	if same, _, _, _ := p.Once(again); same != key {
 		t.Error("the same assertion has two keys")
 	}
-	if differs, _, _ := Replay(other); differs == key {
+	if differs, _, _, _ := p.Once(other); differs == key {
 		t.Error("two assertions have one key")
 	}
 	for _, foreign := range []string{``, `{}`, `{"refresh_token":"x"}`} {
-		if _, _, ok := Replay(identity.Assertion{Upstream: []byte(foreign)}); ok {
-			t.Errorf("%q passes for an assertion of this package", foreign)
-		}
+		_, _, _, err := p.Once(identity.Assertion{Upstream: []byte(foreign)})
+		wantInvalid(t, err, "memory cannot be read")
 	}
 }
 
@@ -321,14 +334,21 @@ func TestEmailIsVerifiedByTheOperatorsWordOnly(t *testing.T) {
 
 func TestSML09_ThousandsOfGroupsSignIn(t *testing.T) {
 	const groups = 8000
-	s := signing{by: ours(t), assertion: true, response: true}
-	raw := s.sign(t, swap(t, message(), attribute("groups", "", "engineers", "cn=ops,dc=example"),
-		manyGroups(groups)))
-	if len(raw) < 1_300_000 {
-		t.Fatalf("the message has %d bytes, want 1.3 MB", len(raw))
-	}
-	a, err := finish(t, openProvider(t, nil, foreign(t), s.by), raw)
-	if err != nil || len(a.Identity.Groups) != groups {
-		t.Fatalf("%d groups, err %v", len(a.Identity.Groups), err)
+	by, to := ours(t), mine(t)
+	inner, outer := signing{by: by, assertion: true}, signing{by: by, response: true}
+	large := swap(t, message(), attribute("groups", "", "engineers", "cn=ops,dc=example"), manyGroups(groups))
+	for name, raw := range map[string][]byte{
+		"signed twice": outer.sign(t, string(inner.sign(t, large))),
+		"encrypted":    outer.sign(t, string(sealing{to: to}.seal(t, inner.sign(t, large)))),
+	} {
+		t.Run(name, func(t *testing.T) {
+			if len(raw) < 1_300_000 {
+				t.Fatalf("the message has %d bytes, want 1.3 MB", len(raw))
+			}
+			a, err := finish(t, openProvider(t, decrypting(t, to), foreign(t), by), raw)
+			if err != nil || len(a.Identity.Groups) != groups {
+				t.Fatalf("%d groups, err %v", len(a.Identity.Groups), err)
+			}
+		})
 	}
 }

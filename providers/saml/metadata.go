@@ -1,28 +1,34 @@
 package saml
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/beevik/etree"
+
+	"sallyport/providers"
 )
 
 const (
 	bindingRedirect = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect"
 	bindingPOST     = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
 	maxMetadata     = 1 << 20
+	// endsSoon is how long before a certificate's end an operator is told.
+	endsSoon = 30 * 24 * time.Hour
 )
 
 // idp is what we know of the provider.
 type idp struct {
 	entityID, ssoURL string
 	keys             keys
+	// wantsSigned: the provider says that it takes signed requests only.
+	wantsSigned bool
 	// validUntil is when the metadata ends; zero where it does not say.
 	validUntil time.Time
 }
@@ -34,21 +40,36 @@ var errNoCertificate = errors.New("the metadata has no usable certificate for si
 // ended reports whether the metadata says of itself that it is no longer to be used.
 func (i *idp) ended(now time.Time) bool { return !i.validUntil.IsZero() && !now.Before(i.validUntil) }
 
+// ending names the certificates that end soon. One that is not replaced in time ends every sign-in.
+func (i *idp) ending(now time.Time) []string {
+	var out []string
+	for _, c := range i.keys.certificates {
+		if now.Before(c.NotAfter) && c.NotAfter.Sub(now) <= endsSoon {
+			sum := sha256.Sum256(c.Raw)
+			out = append(out, fmt.Sprintf("the provider's certificate with the SHA-256 fingerprint %s… ends on %s",
+				hex.EncodeToString(sum[:8]), c.NotAfter.UTC().Format(time.DateOnly)))
+		}
+	}
+	return out
+}
+
 // parseMetadata reads one EntityDescriptor with an IDPSSODescriptor (saml-metadata section 2.4.3). wantEntity, when set,
-// is the entity it must describe.
+// is the entity it must describe, or the one that is meant among many.
 func parseMetadata(raw []byte, wantEntity string, now time.Time) (*idp, error) {
 	root, _, err := read(raw, maxMetadata, true)
 	if err != nil {
 		return nil, err
 	}
-	if !is(root, nsMetadata, "EntityDescriptor") {
-		return nil, errors.New("the metadata is not one EntityDescriptor")
+	path, err := pick(root, wantEntity)
+	if err != nil {
+		return nil, err
 	}
-	role, err := only(root, nsMetadata, "IDPSSODescriptor")
+	entity := path[len(path)-1]
+	role, err := only(entity, nsMetadata, "IDPSSODescriptor")
 	if err != nil {
 		return nil, errors.New("the metadata does not have one IDPSSODescriptor")
 	}
-	found := &idp{entityID: attr(root, "entityID")}
+	found := &idp{entityID: attr(entity, "entityID")}
 	switch {
 	case found.entityID == "" || len(found.entityID) > maxText:
 		return nil, errors.New("the metadata has no usable entityID")
@@ -57,7 +78,7 @@ func parseMetadata(raw []byte, wantEntity string, now time.Time) (*idp, error) {
 	case !slices.Contains(strings.Fields(attr(role, "protocolSupportEnumeration")), nsProtocol):
 		return nil, errors.New("the provider does not speak SAML 2.0")
 	}
-	for _, el := range []*etree.Element{root, role} {
+	for _, el := range append(path, role) {
 		if err := found.limit(el); err != nil {
 			return nil, err
 		}
@@ -68,7 +89,45 @@ func parseMetadata(raw []byte, wantEntity string, now time.Time) (*idp, error) {
 	if err := found.endpoint(role); err != nil {
 		return nil, err
 	}
-	return found, found.signers(role)
+	wanted := attr(role, "WantAuthnRequestsSigned")
+	found.wantsSigned = wanted == "true" || wanted == "1"
+	if err := found.signers(role); err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// pick returns the EntityDescriptor that is meant and, before it, the lists it stands in. A list must hold it once.
+func pick(root *etree.Element, want string) ([]*etree.Element, error) {
+	switch {
+	case is(root, nsMetadata, "EntityDescriptor"):
+		return []*etree.Element{root}, nil
+	case !is(root, nsMetadata, "EntitiesDescriptor"):
+		return nil, errors.New("the metadata is neither an EntityDescriptor nor an EntitiesDescriptor")
+	case want == "":
+		return nil, errors.New("the metadata is of many entities; entity_id must say which is meant")
+	}
+	found := paths(root, want)
+	if len(found) != 1 {
+		return nil, fmt.Errorf("the metadata has the entity that entity_id names %d times, not once", len(found))
+	}
+	return found[0], nil
+}
+
+// paths returns the ways from a list down to entities of this id. The scanner has bounded the depth.
+func paths(list *etree.Element, want string) [][]*etree.Element {
+	var out [][]*etree.Element
+	for _, entity := range children(list, nsMetadata, "EntityDescriptor") {
+		if attr(entity, "entityID") == want {
+			out = append(out, []*etree.Element{list, entity})
+		}
+	}
+	for _, inner := range children(list, nsMetadata, "EntitiesDescriptor") {
+		for _, path := range paths(inner, want) {
+			out = append(out, append([]*etree.Element{list}, path...))
+		}
+	}
+	return out
 }
 
 // limit takes the earliest validUntil.
@@ -90,7 +149,7 @@ func (i *idp) limit(el *etree.Element) error {
 func (i *idp) endpoint(role *etree.Element) error {
 	for _, s := range children(role, nsMetadata, "SingleSignOnService") {
 		location := attr(s, "Location")
-		if err := checkEndpoint(location); err != nil {
+		if err := providers.CheckURL(location); err != nil {
 			return fmt.Errorf("a SingleSignOnService %w", err)
 		}
 		if i.ssoURL == "" && attr(s, "Binding") == bindingRedirect {
@@ -144,55 +203,4 @@ func (i *idp) signer(el *etree.Element) error {
 		i.keys.certificates = append(i.keys.certificates, certificate)
 	}
 	return err
-}
-
-// checkEndpoint accepts absolute https URLs without user or fragment, and http ones on loopback.
-func checkEndpoint(s string) error {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || u.Hostname() == "" || u.Opaque != "":
-		return errors.New("must be an absolute URL with a host")
-	case u.User != nil || strings.Contains(s, "#"):
-		return errors.New("must have no user or fragment")
-	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u):
-		return nil
-	default:
-		return errors.New("must be https; http is for localhost only")
-	}
-}
-
-func isLoopback(u *url.URL) bool {
-	if isLocalhostName(u.Hostname()) {
-		return true
-	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	return err == nil && ip.IsLoopback()
-}
-
-func isLocalhostName(host string) bool {
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	return host == "localhost" || strings.HasSuffix(host, ".localhost")
-}
-
-// ownMetadata describes us to the provider: one endpoint, signed assertions wanted.
-func ownMetadata(entityID, acsURL, format string) ([]byte, error) {
-	doc := etree.NewDocument()
-	doc.CreateProcInst("xml", `version="1.0" encoding="UTF-8"`)
-	entity := doc.CreateElement("md:EntityDescriptor")
-	entity.CreateAttr("xmlns:md", nsMetadata)
-	entity.CreateAttr("entityID", entityID)
-	role := entity.CreateElement("md:SPSSODescriptor")
-	role.CreateAttr("AuthnRequestsSigned", "false")
-	role.CreateAttr("WantAssertionsSigned", "true")
-	role.CreateAttr("protocolSupportEnumeration", nsProtocol)
-	if format != "" {
-		role.CreateElement("md:NameIDFormat").SetText(format)
-	}
-	acs := role.CreateElement("md:AssertionConsumerService")
-	acs.CreateAttr("Binding", bindingPOST)
-	acs.CreateAttr("Location", acsURL)
-	acs.CreateAttr("index", "0")
-	acs.CreateAttr("isDefault", "true")
-	doc.Indent(2)
-	return doc.WriteToBytes()
 }

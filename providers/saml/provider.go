@@ -3,17 +3,19 @@ package saml
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
+	"sync/atomic"
 	"time"
-
-	crewjam "github.com/crewjam/saml"
 
 	"sallyport/identity"
 	"sallyport/providers"
@@ -26,13 +28,20 @@ type Provider struct {
 	log    *slog.Logger
 	now    func() time.Time
 	source *source
+	// signing is what requests are signed with, nil for unsigned ones; decryption what assertions may be encrypted for.
+	signing    *keyPair
+	decryption []keyPair
+	// warned is when the log was last told of Warnings, in seconds since 1970.
+	warned atomic.Int64
 }
 
 var (
-	_ providers.RedirectProvider = (*Provider)(nil)
-	_ providers.Checker          = (*Provider)(nil)
-	_ providers.Config           = (*Config)(nil)
-	_ providers.Warner           = (*Config)(nil)
+	_ providers.PostedProvider = (*Provider)(nil)
+	_ providers.OnceProvider   = (*Provider)(nil)
+	_ providers.Checker        = (*Provider)(nil)
+	_ providers.Warner         = (*Provider)(nil)
+	_ providers.Config         = (*Config)(nil)
+	_ providers.Warner         = (*Config)(nil)
 )
 
 func newProvider(info providers.Info, c Config, env providers.Env) *Provider {
@@ -49,31 +58,24 @@ func newProvider(info providers.Info, c Config, env providers.Env) *Provider {
 
 // prepare reads the named files and says where the provider is looked up from now on.
 func (p *Provider) prepare(dir string) error {
+	return errors.Join(p.prepareSource(dir), p.prepareKeys(dir))
+}
+
+func (p *Provider) prepareSource(dir string) error {
 	m := p.config.Metadata
+	p.source.parse = func(raw []byte) (*idp, error) { return parseMetadata(raw, p.config.EntityID, p.now()) }
 	switch {
 	case m.URL != "":
-		roots, err := readRoots(m.CAFile, dir)
+		roots, err := providers.ReadRoots(dir, m.CAFile)
 		if err != nil {
 			return fmt.Errorf("metadata.ca_file: %w", err)
 		}
-		client := newClient(roots)
-		p.source.load = func(ctx context.Context) (*idp, error) {
-			raw, err := fetch(ctx, client, m.URL)
-			if err != nil {
-				return nil, err
-			}
-			return parseMetadata(raw, p.config.EntityID, p.now())
-		}
+		client := providers.NewClient(roots)
+		p.source.fetch = func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, m.URL) }
+		p.source.name = keptName(p.info.ID, m.URL)
 	case m.File != "":
-		name := inDir(m.File, dir)
-		p.source.load = func(context.Context) (*idp, error) {
-			raw, err := readFile(name)
-			if err != nil {
-				return nil, err
-			}
-			return parseMetadata(raw, p.config.EntityID, p.now())
-		}
-		if _, err := readFile(name); err != nil {
+		p.source.fetch = func(context.Context) ([]byte, error) { return providers.ReadFile(dir, m.File, maxMetadata) }
+		if _, err := providers.ReadFile(dir, m.File, maxMetadata); err != nil {
 			return fmt.Errorf("metadata.file: %w", err)
 		}
 	default:
@@ -81,38 +83,43 @@ func (p *Provider) prepare(dir string) error {
 		if err != nil {
 			return fmt.Errorf("certificates: %w", err)
 		}
-		known := &idp{
+		p.source.current = &idp{
 			entityID: p.config.EntityID, ssoURL: p.config.SSOURL, keys: keys{certificates: certificates},
 		}
-		p.source.load = func(context.Context) (*idp, error) { return known, nil }
+	}
+	return nil
+}
+
+// keptName is the name of the last good copy. Metadata from another address is another copy, or a changed configuration
+// would go on with the old provider's keys.
+func keptName(id, address string) string {
+	sum := sha256.Sum256([]byte(address))
+	return "saml metadata " + id + " " + base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+func (p *Provider) prepareKeys(dir string) error {
+	if p.config.Signing != nil {
+		pair, err := p.config.Signing.read(dir)
+		if err != nil {
+			return fmt.Errorf("signing.%w", err)
+		}
+		p.signing = &pair
+	}
+	for i, files := range p.config.Decryption {
+		pair, err := files.read(dir)
+		if err != nil {
+			return fmt.Errorf("decryption[%d].%w", i, err)
+		}
+		if _, ok := pair.key.(*rsa.PrivateKey); !ok {
+			return fmt.Errorf("decryption[%d].key_file: must hold an RSA key", i)
+		}
+		p.decryption = append(p.decryption, pair)
 	}
 	return nil
 }
 
 // Info names the provider.
 func (p *Provider) Info() providers.Info { return p.info }
-
-// Metadata returns our own metadata as this provider needs it: XML that describes the service provider entityID with its
-// one assertion consumer service.
-func (p *Provider) Metadata(entityID, acsURL string) ([]byte, error) {
-	for name, value := range map[string]string{"entity id": entityID, "acs url": acsURL} {
-		if err := checkEndpoint(value); err != nil {
-			return nil, fmt.Errorf("saml: the %s %w", name, err)
-		}
-	}
-	return ownMetadata(entityID, acsURL, nameFormat(p.config.NameIDFormat))
-}
-
-// EntityID returns our entity id towards the provider with this id: the address of our metadata on the host of the
-// callback URL.
-func EntityID(id, callbackURL string) (string, error) {
-	u, err := url.Parse(callbackURL)
-	if err != nil || checkEndpoint(callbackURL) != nil {
-		return "", errors.New("saml: the callback url is no https URL")
-	}
-	own := url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/saml/" + id + "/metadata"}
-	return own.String(), nil
-}
 
 // pending is what a flow must remember. It travels in the sealed flow cookie.
 type pending struct {
@@ -146,28 +153,12 @@ func (p *Provider) Begin(ctx context.Context, f providers.Flow) (providers.Chall
 	if err != nil {
 		return providers.Challenge{}, fmt.Errorf("saml: %w", err)
 	}
-	request := crewjam.AuthnRequest{
-		ID: memory.Request, Version: version, IssueInstant: p.now().UTC(), Destination: upstream.ssoURL,
-		ProtocolBinding: bindingPOST, AssertionConsumerServiceURL: f.CallbackURL,
-		Issuer: &crewjam.Issuer{Format: formatEntity, Value: own},
-	}
-	if format := nameFormat(p.config.NameIDFormat); format != "" {
-		create := true
-		request.NameIDPolicy = &crewjam.NameIDPolicy{Format: &format, AllowCreate: &create}
-	}
-	// Redirect takes the RelayState as it will stand in the query.
-	target, err := request.Redirect(url.QueryEscape(f.ID), &crewjam.ServiceProvider{})
+	p.warn()
+	target, err := redirect(p.request(memory.Request, own, f.CallbackURL, upstream.ssoURL), f.ID, p.signing)
 	if err != nil {
 		return providers.Challenge{}, fmt.Errorf("saml: %w", err)
 	}
-	return providers.Challenge{URL: target.String(), Pending: sealed}, nil
-}
-
-// newRequestID returns 256 random bits as an XML identifier, which may not begin with a digit.
-func newRequestID() string {
-	b := make([]byte, 32)
-	_, _ = rand.Read(b) // never fails (crypto/rand)
-	return "_" + hex.EncodeToString(b)
+	return providers.Challenge{URL: target, Pending: sealed}, nil
 }
 
 // Finish checks the response that was posted and returns who it speaks of.
@@ -193,22 +184,38 @@ func (p *Provider) Finish(
 	if err != nil {
 		return identity.Assertion{}, err
 	}
-	e := expectation{
-		keys:   keys{certificates: upstream.keys.certificates, allowSHA1: p.config.AllowSHA1, now: p.now()},
-		issuer: upstream.entityID, audience: own, acs: f.CallbackURL, request: memory.Request, skew: *p.config.Skew,
+	e := expectation{audience: own, acs: f.CallbackURL, request: memory.Request, skew: *p.config.Skew}
+	v, err := p.accept(upstream, e, raw)
+	if errors.Is(err, errUnknownKey) {
+		if newer := p.source.newer(ctx, upstream); newer != nil {
+			upstream = newer
+			v, err = p.accept(upstream, e, raw)
+		}
 	}
-	v, err := e.accept(raw)
 	switch {
 	case errors.Is(err, errStatus):
-		return identity.Assertion{}, refused(err.Error())
+		return identity.Assertion{}, providers.Refused(err.Error())
 	case err != nil:
-		return identity.Assertion{}, replyInvalid("%w", err)
+		return identity.Assertion{}, providers.ReplyInvalid("%w", err)
 	}
 	a, err := p.assertion(upstream.entityID, v)
 	if err != nil {
-		return identity.Assertion{}, replyInvalid("%w", err)
+		return identity.Assertion{}, providers.ReplyInvalid("%w", err)
 	}
 	return a, nil
+}
+
+// accept reads a response with what is known of the provider.
+func (p *Provider) accept(upstream *idp, e expectation, raw []byte) (verified, error) {
+	e.issuer = upstream.entityID
+	e.keys = keys{certificates: upstream.keys.certificates, allowSHA1: p.config.AllowSHA1, now: p.now()}
+	e.decrypter.allowCBC = p.config.AllowCBC
+	for _, pair := range p.decryption {
+		if key, ok := pair.key.(*rsa.PrivateKey); ok {
+			e.decrypter.keys = append(e.decrypter.keys, key)
+		}
+	}
+	return e.accept(raw)
 }
 
 // readPending reads what Begin left. The broker's seal has kept it from being changed; that it belongs to this door and
@@ -219,11 +226,11 @@ func (p *Provider) readPending(f providers.Flow, sealed []byte) (pending, error)
 	d.DisallowUnknownFields()
 	switch err := d.Decode(&memory); {
 	case err != nil:
-		return pending{}, flowExpired("the flow's memory cannot be read")
+		return pending{}, providers.FlowExpired("the flow's memory cannot be read")
 	case memory.Provider != p.info.ID || memory.ACS != f.CallbackURL:
-		return pending{}, flowExpired("the flow began at another door")
+		return pending{}, providers.FlowExpired("the flow began at another door")
 	case len(memory.Request) < minState:
-		return pending{}, flowExpired("the flow's memory is not complete")
+		return pending{}, providers.FlowExpired("the flow's memory is not complete")
 	}
 	return memory, nil
 }
@@ -233,35 +240,69 @@ func (p *Provider) readPending(f providers.Flow, sealed []byte) (pending, error)
 func readReply(f providers.Flow, reply url.Values) ([]byte, error) {
 	for _, values := range reply {
 		if len(values) != 1 {
-			return nil, replyInvalid("a parameter appears %d times", len(values))
+			return nil, providers.ReplyInvalid("a parameter appears %d times", len(values))
 		}
 	}
 	switch {
 	case reply.Has("SAMLart"):
-		return nil, replyInvalid("artifacts are not taken")
+		return nil, providers.ReplyInvalid("artifacts are not taken")
 	case !reply.Has("SAMLResponse"):
-		return nil, replyInvalid("there is no SAMLResponse")
+		return nil, providers.ReplyInvalid("there is no SAMLResponse")
 	case f.ID == "" || subtle.ConstantTimeCompare([]byte(reply.Get("RelayState")), []byte(f.ID)) != 1:
-		return nil, replyInvalid("RelayState is not that of the flow")
+		return nil, providers.ReplyInvalid("RelayState is not that of the flow")
 	}
 	raw, err := decode(reply.Get("SAMLResponse"))
 	if err != nil {
-		return nil, replyInvalid("%w", err)
+		return nil, providers.ReplyInvalid("%w", err)
 	}
 	return raw, nil
 }
 
-// Check looks at the metadata now, whatever is kept, and says in words what is wrong.
+// Check looks at the metadata now, whatever is kept, and says in words what is wrong: it cannot be had or used, every
+// certificate has expired, or the provider wants what we are not configured for.
 func (p *Provider) Check(ctx context.Context) error {
 	upstream, err := p.source.refresh(ctx)
 	if err != nil {
 		return err
 	}
 	now := p.now()
-	for _, c := range upstream.keys.certificates {
-		if !now.Before(c.NotBefore) && !now.After(c.NotAfter) {
-			return nil
-		}
+	if !slices.ContainsFunc(upstream.keys.certificates, func(c *x509.Certificate) bool {
+		return !now.Before(c.NotBefore) && !now.After(c.NotAfter)
+	}) {
+		return providers.Unavailable(errors.New("every certificate of the provider has expired"))
 	}
-	return unavailable(errors.New("every certificate of the provider has expired"))
+	if upstream.wantsSigned && p.signing == nil {
+		return providers.Misconfigured(errUnsignedRequests)
+	}
+	return nil
 }
+
+var errUnsignedRequests = errors.New("the provider wants signed requests (WantAuthnRequestsSigned), and signing is not configured")
+
+// Warnings name what an operator should act upon soon, as far as the provider is known by now: certificates that end
+// within 30 days, requests that the provider wants signed. It asks nobody.
+func (p *Provider) Warnings() []string {
+	upstream := p.source.known()
+	if upstream == nil {
+		return nil
+	}
+	out := upstream.ending(p.now())
+	if upstream.wantsSigned && p.signing == nil {
+		out = append(out, errUnsignedRequests.Error())
+	}
+	return out
+}
+
+// warn tells the log of Warnings, at most once a day.
+func (p *Provider) warn() {
+	warnings := p.Warnings()
+	now, last := p.now().Unix(), p.warned.Load()
+	if len(warnings) == 0 || last != 0 && now-last < secondsPerDay || !p.warned.CompareAndSwap(last, now) {
+		return
+	}
+	for _, w := range warnings {
+		p.log.Warn("saml provider needs attention", "provider", p.info.ID, "reason", w)
+	}
+}
+
+const secondsPerDay = 24 * 60 * 60

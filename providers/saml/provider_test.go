@@ -5,13 +5,10 @@ import (
 	"context"
 	"encoding/base64"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,33 +73,14 @@ func TestBeginRefusesAFlowThatCanBeGuessed(t *testing.T) {
 		"a short id":           {ID: "short", CallbackURL: testACS},
 		"an id that is long":   {ID: strings.Repeat("x", 81), CallbackURL: testACS},
 		"no callback":          {ID: testFlow},
-		"a callback by http":   {ID: testFlow, CallbackURL: "http://sso.example.com/callback/corp"},
-		"a callback with user": {ID: testFlow, CallbackURL: "https://a@sso.example.com/callback/corp"},
+		"a callback by http":   {ID: testFlow, CallbackURL: "http://sso.example.com/saml/corp/acs"},
+		"a callback with user": {ID: testFlow, CallbackURL: "https://a@sso.example.com/saml/corp/acs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := p.Begin(context.Background(), f); err == nil {
 				t.Error("no error")
 			}
 		})
-	}
-}
-
-func TestOwnMetadataDescribesTheEndpoint(t *testing.T) {
-	p := openProvider(t, nil, ours(t))
-	raw, err := p.Metadata(testOwn, testACS)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, _, err := read(raw, maxMetadata, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	acs := root.FindElement("./md:SPSSODescriptor/md:AssertionConsumerService")
-	if attr(root, "entityID") != testOwn || attr(acs, "Location") != testACS || attr(acs, "Binding") != bindingPOST {
-		t.Errorf("metadata is\n%s", raw)
-	}
-	if _, err := p.Metadata("http://sso.example.com/", testACS); err == nil {
-		t.Error("an entity id by http was taken")
 	}
 }
 
@@ -128,6 +106,7 @@ func TestSML10_MetadataIsReadOrRefused(t *testing.T) {
 	right, other := ours(t), foreign(t)
 	good := describe(right.descriptor("signing"))
 	to := func(old, with string) string { return swap(t, good, old, with) }
+	elsewhere := swap(t, good, testIssuer, "https://other.example.com")
 	for name, row := range map[string]struct {
 		raw, words   string
 		certificates int
@@ -149,6 +128,12 @@ func TestSML10_MetadataIsReadOrRefused(t *testing.T) {
 		"no entity":                        {to(` entityID="`+testIssuer+`"`, ``), "entityID", 0},
 		"another protocol":                 {to(`"`+nsProtocol+`"`, `"urn:x"`), "does not speak", 0},
 		"not metadata":                     {`<x/>`, "EntityDescriptor", 0},
+		"the entity in a list":             {list("", good), "", 1},
+		"the entity in a list of lists":    {list("", elsewhere+list("", good)), "", 1},
+		"the entity twice in a list":       {list("", good+list("", good)), "2 times, not once", 0},
+		"a list without the entity":        {list("", elsewhere), "0 times, not once", 0},
+		"a list that has ended":            {list(`validUntil="2026-05-06T12:00:00Z"`, good), "validUntil", 0},
+		"a list in one that has ended":     {list(`validUntil="2026-05-06T12:00:00Z"`, list("", good)), "validUntil", 0},
 		"html":                             {`<!DOCTYPE html><p>`, "document type", 0},
 		"a comment in the certificate":     {to(`<ds:X509Certificate>`, `<ds:X509Certificate><!-- -->`), "something else than text", 0},
 		"a certificate that is none":       {to(`<ds:X509Certificate>`, `<ds:X509Certificate>AAAA`), "cannot be read", 0},
@@ -170,113 +155,16 @@ func TestSML10_MetadataIsReadOrRefused(t *testing.T) {
 	}
 }
 
-// remote serves metadata that can be changed while a clock is moved.
-type remote struct {
-	provider *Provider
-	body     atomic.Value
-	now      atomic.Int64
-	asked    atomic.Int64
+// list is an EntitiesDescriptor.
+func list(attributes, entities string) string {
+	return `<md:EntitiesDescriptor xmlns:md="` + nsMetadata + `" ` + attributes + `>` +
+		strings.ReplaceAll(entities, `<?xml version="1.0"?>`, "") + `</md:EntitiesDescriptor>`
 }
 
-func newRemote(t *testing.T, body string) *remote {
-	t.Helper()
-	r := &remote{}
-	r.body.Store(body)
-	r.now.Store(testNow().Unix())
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		r.asked.Add(1)
-		answer, _ := r.body.Load().(string)
-		if answer == "" {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = io.WriteString(w, answer)
-	}))
-	t.Cleanup(server.Close)
-	c := &Config{Metadata: Metadata{URL: server.URL}}
-	p, err := c.Open(context.Background(), "corp", "", providers.Env{
-		Now: func() time.Time { return time.Unix(r.now.Load(), 0).UTC() },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.provider, _ = p.(*Provider)
-	return r
-}
-
-func (r *remote) move(d time.Duration) { r.now.Add(int64(d / time.Second)) }
-
-func TestSML10_MetadataIsFetchedWhenNeededAndKept(t *testing.T) {
-	ctx := context.Background()
-	old, next := ours(t), foreign(t)
-	r := newRemote(t, describe(old.descriptor("signing")))
-	if r.asked.Load() != 0 {
-		t.Error("opening asked for metadata")
-	}
-	raw := signing{by: old, assertion: true}.sign(t, message())
-	for range 3 {
-		if _, err := finish(t, r.provider, raw); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := r.asked.Load(); got != 1 {
-		t.Errorf("asked %d times, want once", got)
-	}
-	r.body.Store("") // the server is down: the last good copy stays
-	if err := r.provider.Check(ctx); err == nil {
-		t.Error("Check is content with a server that is down")
-	} else {
-		wantRefused(t, err, identity.ErrUnavailable, codeUnavailable, "answered 503")
-	}
-	if _, err := finish(t, r.provider, raw); err != nil {
-		t.Error("the last good copy was not kept:", err)
-	}
-	r.body.Store(describe(next.descriptor(""))) // the old key is gone, the new one is there
-	if err := r.provider.Check(ctx); err != nil {
-		t.Fatal(err)
-	}
-	_, err := finish(t, r.provider, raw)
-	wantInvalid(t, err, "no configured certificate")
-	if _, err := finish(t, r.provider, signing{by: next, assertion: true}.sign(t, message())); err != nil {
-		t.Error(err)
-	}
-	r.body.Store(describe()) // all keys are gone: the provider is off, whatever was known before
-	wantRefused(t, r.provider.Check(ctx), identity.ErrUnavailable, codeUnavailable, "no usable certificate")
-	_, err = finish(t, r.provider, raw)
-	wantRefused(t, err, identity.ErrUnavailable, codeUnavailable, "no usable certificate")
-}
-
-func TestSML10_MetadataEndsWhenItSaysSo(t *testing.T) {
-	ctx := context.Background()
-	r := newRemote(t, swap(t, describe(ours(t).descriptor("")), `entityID=`, `validUntil="2026-05-06T12:30:00Z" entityID=`))
-	if _, err := r.provider.Begin(ctx, theFlow()); err != nil {
-		t.Fatal(err)
-	}
-	r.body.Store("")
-	r.move(29 * time.Minute)
-	if _, err := r.provider.Begin(ctx, theFlow()); err != nil {
-		t.Error("it has not ended yet:", err)
-	}
-	r.move(time.Minute)
-	_, err := r.provider.Begin(ctx, theFlow())
-	wantRefused(t, err, identity.ErrUnavailable, codeUnavailable, "answered 503")
-}
-
-func TestSML10_MetadataIsLookedAtAgainAfterAnHour(t *testing.T) {
-	ctx := context.Background()
-	r := newRemote(t, describe(ours(t).descriptor("")))
-	if _, err := r.provider.Begin(ctx, theFlow()); err != nil {
-		t.Fatal(err)
-	}
-	r.move(time.Hour)
-	if _, err := r.provider.Begin(ctx, theFlow()); err != nil { // the old copy, while another look begins
-		t.Fatal(err)
-	}
-	if err := r.provider.Check(ctx); err != nil { // joins that look, or looks once more
-		t.Fatal(err)
-	}
-	if got := r.asked.Load(); got < 2 {
-		t.Errorf("asked %d times, want again after an hour", got)
+func TestSML10_AListOfEntitiesNeedsToBeToldWhich(t *testing.T) {
+	_, err := parseMetadata([]byte(list("", describe(ours(t).descriptor("")))), "", testNow())
+	if err == nil || !strings.Contains(err.Error(), "entity_id must say") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -306,7 +194,7 @@ func TestCheckSaysThatEveryCertificateHasExpired(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.now = func() time.Time { return testNow().AddDate(2, 0, 0) }
-	wantRefused(t, p.Check(context.Background()), identity.ErrUnavailable, codeUnavailable, "expired")
+	wantRefused(t, p.Check(context.Background()), identity.ErrUnavailable, providers.CodeUnavailable, "expired")
 }
 
 func TestConfigurationMistakesNameTheirKey(t *testing.T) {

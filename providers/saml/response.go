@@ -3,6 +3,8 @@ package saml
 import (
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,7 +14,8 @@ import (
 // The fixed words of the protocol.
 const (
 	version           = "2.0"
-	statusSuccess     = "urn:oasis:names:tc:SAML:2.0:status:Success"
+	statusPrefix      = "urn:oasis:names:tc:SAML:2.0:status:"
+	statusSuccess     = statusPrefix + "Success"
 	methodBearer      = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 	formatEntity      = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
 	formatPersistent  = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
@@ -20,6 +23,12 @@ const (
 	formatEmail       = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
 	formatUnspecified = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified"
 )
+
+// statusWords are the reasons that are told to the operator.
+const statusWords = `Requester Responder VersionMismatch AuthnFailed InvalidAttrNameOrValue InvalidNameIDPolicy
+	NoAuthnContext NoAvailableIDP NoPassive NoSupportedIDP ProxyCountExceeded RequestDenied RequestUnsupported
+	RequestVersionDeprecated RequestVersionTooHigh RequestVersionTooLow UnknownAttrProfile UnknownPrincipal
+	UnsupportedBinding`
 
 // maxText bounds one value that we give a meaning to, in bytes; maxValue one group or further attribute.
 const (
@@ -30,6 +39,7 @@ const (
 // expectation is what a response must be for.
 type expectation struct {
 	keys
+	decrypter
 
 	// issuer is the provider's entity id, audience ours; acs is where the response was posted and request what it answers.
 	issuer, audience, acs, request string
@@ -46,6 +56,13 @@ type verified struct {
 
 // errStatus: upstream answered, and the answer is no.
 var errStatus = errors.New("the provider answered with another status than success")
+
+// What is wrong with where signatures and encryption stand.
+var (
+	errUnsigned  = errors.New("neither the Response nor the Assertion is signed")
+	errElsewhere = errors.New("a signature stands somewhere else than in the Response or the Assertion")
+	errHidden    = errors.New("an EncryptedID or EncryptedAttribute is not taken; have the provider encrypt the Assertion")
+)
 
 // decode reads the form field of the HTTP-POST binding. The bound comes before the decoding.
 func decode(field string) ([]byte, error) {
@@ -73,8 +90,8 @@ func (e expectation) accept(raw []byte) (v verified, err error) {
 		return verified{}, err
 	case !is(root, nsProtocol, "Response") || found.responses != 1:
 		return verified{}, errors.New("the document is not one Response")
-	case found.encrypted != 0:
-		return verified{}, errors.New("the response is encrypted, which this provider has no key for")
+	case found.hidden != 0:
+		return verified{}, errHidden
 	}
 	envelope := root
 	if signed(root) {
@@ -85,10 +102,14 @@ func (e expectation) accept(raw []byte) (v verified, err error) {
 	if err := e.checkResponse(envelope, signed(root)); err != nil {
 		return verified{}, err
 	}
-	if found.assertions != 1 {
-		return verified{}, errors.New("the response does not have exactly one Assertion")
+	if found.assertions+found.encrypted != 1 {
+		return verified{}, errors.New("the response does not have exactly one Assertion, plain or encrypted")
 	}
-	assertion, err := e.covered(root, envelope, found)
+	covered := e.covered
+	if found.encrypted == 1 {
+		covered = e.coveredInside
+	}
+	assertion, err := covered(root, envelope, found)
 	if err != nil {
 		return verified{}, err
 	}
@@ -102,23 +123,58 @@ func (e expectation) covered(root, envelope *etree.Element, found census) (*etre
 	if err != nil {
 		return nil, err
 	}
-	responseSigned, assertionSigned := signed(root), signed(assertion)
-	count := 0
-	for _, s := range []bool{responseSigned, assertionSigned} {
-		if s {
-			count++
-		}
-	}
 	switch {
-	case found.signatures != count:
-		return nil, errors.New("a signature stands somewhere else than in the Response or the Assertion")
-	case assertionSigned:
+	case found.signatures != count(signed(root), signed(assertion)):
+		return nil, errElsewhere
+	case signed(assertion):
 		return e.verify(assertion)
-	case responseSigned:
+	case signed(root):
 		return only(envelope, nsAssertion, "Assertion")
 	default:
-		return nil, errors.New("neither the Response nor the Assertion is signed")
+		return nil, errUnsigned
 	}
+}
+
+// coveredInside is covered for an encrypted assertion. What comes out of it is another document, foreign like the first:
+// it passes the same bounds, and is read only if its own signature or that of the Response covers it.
+func (e expectation) coveredInside(root, envelope *etree.Element, found census) (*etree.Element, error) {
+	if found.signatures != count(signed(root)) {
+		return nil, errElsewhere
+	}
+	box, err := only(envelope, nsAssertion, "EncryptedAssertion")
+	if err != nil {
+		return nil, err
+	}
+	plain, err := e.decrypt(box, signed(root))
+	if err != nil {
+		return nil, err
+	}
+	assertion, inside, err := parseWithin(plain, inScope(box))
+	switch {
+	case err != nil || !is(assertion, nsAssertion, "Assertion"), inside.assertions != 1, inside.encrypted+inside.responses != 0:
+		return nil, errDecrypt // with AES-CBC this is how a wrong key may look
+	case inside.hidden != 0:
+		return nil, errHidden
+	case inside.signatures != count(signed(assertion)):
+		return nil, errElsewhere
+	case signed(assertion):
+		return e.verify(assertion)
+	case signed(root):
+		return assertion, nil
+	default:
+		return nil, errUnsigned
+	}
+}
+
+// count returns how many of these are so.
+func count(all ...bool) int {
+	n := 0
+	for _, b := range all {
+		if b {
+			n++
+		}
+	}
+	return n
 }
 
 // checkResponse looks at the envelope (saml-core section 3.2.2, saml-bindings section 3.5.5). A signed one must say where
@@ -144,9 +200,21 @@ func (e expectation) checkResponse(r *etree.Element, isSigned bool) error {
 		return err
 	}
 	if attr(code, "Value") != statusSuccess {
-		return errStatus
+		return refusal(code)
 	}
 	return nil
+}
+
+// refusal says in the standard's words why the provider said no (saml-core section 3.2.2.2): the reason where there is
+// one, else the class. Other words and messages are foreign text.
+func refusal(code *etree.Element) error {
+	for _, c := range append(children(code, nsProtocol, "StatusCode"), code) {
+		word, _ := strings.CutPrefix(attr(c, "Value"), statusPrefix)
+		if slices.Contains(strings.Fields(statusWords), word) {
+			return fmt.Errorf("%w: %s", errStatus, word)
+		}
+	}
+	return errStatus
 }
 
 // checkHead looks at what Response and Assertion have in common. The Response may leave its Issuer out.

@@ -7,7 +7,9 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +30,9 @@ type keys struct {
 	allowSHA1    bool
 	now          time.Time
 }
+
+// errUnknownKey: the signature may be right, by a key that we have not been told of.
+var errUnknownKey = errors.New("no configured certificate verifies the signature")
 
 // signatureAllowed and digestAllowed are the allow-lists; they start at SHA-256 (SML-02).
 func signatureAllowed(method string, sha1 bool) bool {
@@ -89,7 +94,7 @@ func (k keys) verify(el *etree.Element) (*etree.Element, error) {
 		}
 		return covered, nil
 	}
-	return nil, errors.New("no configured certificate verifies the signature")
+	return nil, errUnknownKey
 }
 
 // check looks at the shape of the one signature, before any cryptography: what it refers to and by which algorithms. It
@@ -181,21 +186,41 @@ func shape(el *etree.Element, names ...string) error {
 // detach copies an element and declares on it what its ancestors do.
 func detach(el *etree.Element) *etree.Element {
 	lone := el.Copy()
-	declared := map[string]bool{}
-	for _, a := range lone.Attr {
-		if prefix, ok := declares(a); ok {
-			declared[prefix] = true
-		}
-	}
-	for up := el.Parent(); up != nil; up = up.Parent() {
-		for _, a := range up.Attr {
-			if prefix, ok := declares(a); ok && !declared[prefix] {
-				declared[prefix] = true
-				lone.CreateAttr(a.FullKey(), a.Value)
+	declare(lone, inScope(el))
+	return lone
+}
+
+// inScope returns the prefixes that an element and those around it declare.
+func inScope(el *etree.Element) map[string]string {
+	found := map[string]string{}
+	for ; el != nil; el = el.Parent() {
+		for _, a := range el.Attr {
+			prefix, ok := declares(a)
+			if _, nearer := found[prefix]; ok && !nearer {
+				found[prefix] = a.Value
 			}
 		}
 	}
-	return lone
+	return found
+}
+
+// declare says on an element what these prefixes are, as far as it does not say so itself.
+func declare(el *etree.Element, prefixes map[string]string) {
+	own := map[string]bool{}
+	for _, a := range el.Attr {
+		if prefix, ok := declares(a); ok {
+			own[prefix] = true
+		}
+	}
+	for _, prefix := range slices.Sorted(maps.Keys(prefixes)) {
+		name := "xmlns"
+		if prefix != "" {
+			name += ":" + prefix
+		}
+		if !own[prefix] {
+			el.CreateAttr(name, prefixes[prefix])
+		}
+	}
 }
 
 // declares returns the prefix a namespace declaration is for.

@@ -2,18 +2,14 @@ package saml
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/url"
-	"os"
 	"sync"
 	"time"
+
+	"sallyport/providers"
 )
 
 const (
@@ -21,18 +17,33 @@ const (
 	metadataLife = time.Hour
 	// fetchTimeout bounds one look, from dialling to the last byte.
 	fetchTimeout = 5 * time.Second
-	maxRedirects = 3
 	// firstRetry and lastRetry bound the pause after a failure, which doubles each time.
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
+	// unknownKeyPause is the time between two looks for the key of a signature that nobody knows: whoever can post here
+	// can ask for one.
+	unknownKeyPause = 30 * time.Second
 )
 
+// keeper keeps a document for as long as the house stands, so that a restart while the provider is away finds the last
+// good copy. Kept returns nothing for a name it does not know.
+type keeper interface {
+	Keep(ctx context.Context, name string, data []byte) error
+	Kept(ctx context.Context, name string) ([]byte, error)
+}
+
 // source knows the provider. It looks when it is first asked, keeps the last good copy, and shares one look among all who
-// wait; after a failure it does not look again before the pause is over.
+// wait; after a failure it does not look again before the pause is over. Without fetch, current is all there will ever
+// be.
 type source struct {
-	load func(context.Context) (*idp, error)
-	now  func() time.Time
-	log  *slog.Logger
+	fetch func(context.Context) ([]byte, error)
+	parse func([]byte) (*idp, error)
+	now   func() time.Time
+	log   *slog.Logger
+
+	// keep, when set, has the last good copy under name.
+	keep keeper
+	name string
 
 	mu      sync.Mutex
 	current *idp
@@ -41,9 +52,11 @@ type source struct {
 	failure error
 	failed  time.Time
 	pause   time.Duration
+	// searched is when an unknown key was last looked for.
+	searched time.Time
 }
 
-// look is one load under way; done is closed when the result stands.
+// look is one load under way; done is closed when the result stands. A failed one may have found a copy to go on with.
 type look struct {
 	done  chan struct{}
 	found *idp
@@ -55,6 +68,10 @@ func (s *source) get(ctx context.Context) (*idp, error) {
 	s.mu.Lock()
 	now := s.now()
 	current := s.current
+	if s.fetch == nil {
+		s.mu.Unlock()
+		return current, nil
+	}
 	if current != nil && current.ended(now) {
 		current = nil
 	}
@@ -72,15 +89,53 @@ func (s *source) get(ctx context.Context) (*idp, error) {
 	if current != nil {
 		return current, nil
 	}
-	return running.wait(ctx)
+	found, err := running.wait(ctx)
+	if found != nil {
+		return found, nil
+	}
+	return nil, err
 }
 
-// refresh looks now, whatever is kept, or joins a look under way.
+// refresh looks now, whatever is kept, or joins a look under way. It may return a copy together with the error.
 func (s *source) refresh(ctx context.Context) (*idp, error) {
 	s.mu.Lock()
+	if s.fetch == nil {
+		defer s.mu.Unlock()
+		return s.current, nil
+	}
 	running := s.start()
 	s.mu.Unlock()
 	return running.wait(ctx)
+}
+
+// newer returns what is known after another look, for a signature that no certificate of seen verifies; nil where nothing
+// newer than seen can be had now. A provider that changed its key without overlap costs nobody a sign-in (REL-05).
+func (s *source) newer(ctx context.Context, seen *idp) *idp {
+	s.mu.Lock()
+	if s.current != seen {
+		defer s.mu.Unlock()
+		return s.current // somebody else looked meanwhile
+	}
+	now := s.now()
+	if s.fetch == nil || s.running == nil && !passed(now, s.searched, unknownKeyPause) {
+		s.mu.Unlock()
+		return nil
+	}
+	s.searched = now
+	running := s.start()
+	s.mu.Unlock()
+	found, err := running.wait(ctx)
+	if err != nil {
+		return nil
+	}
+	return found
+}
+
+// known returns what get would return without waiting; nil for nothing.
+func (s *source) known() *idp {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
 }
 
 // start begins a look unless one is under way. It outlives the request that began it, others may be waiting. The lock is
@@ -92,12 +147,52 @@ func (s *source) start() *look {
 	l := &look{done: make(chan struct{})}
 	s.running = l
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
-		defer cancel()
-		l.found, l.err = s.load(ctx)
+		l.found, l.err = s.load()
+		if l.err != nil && !errors.Is(l.err, errNoCertificate) {
+			l.found = s.fallback()
+		}
 		s.finish(l)
 	}()
 	return l
+}
+
+// load fetches, reads and keeps. That there is no certificate left is kept, too: it must not be forgotten by a restart.
+func (s *source) load() (*idp, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	defer cancel()
+	raw, err := s.fetch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.parse(raw)
+	if s.keep != nil && (err == nil || errors.Is(err, errNoCertificate)) {
+		if err := s.keep.Keep(ctx, s.name, raw); err != nil {
+			s.log.Warn("saml metadata cannot be kept", "err", err)
+		}
+	}
+	return found, err
+}
+
+// fallback returns the copy to go on with after a failure: the one in use, else the one that was kept before a restart.
+func (s *source) fallback() *idp {
+	now := s.now()
+	if current := s.known(); current != nil || s.keep == nil {
+		if current != nil && current.ended(now) {
+			return nil
+		}
+		return current
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	defer cancel()
+	raw, err := s.keep.Kept(ctx, s.name)
+	if err != nil || len(raw) == 0 {
+		return nil
+	}
+	found, err := s.parse(raw)
+	if err != nil {
+		return nil
+	}
+	return found
 }
 
 func (s *source) finish(l *look) {
@@ -105,18 +200,18 @@ func (s *source) finish(l *look) {
 	defer s.mu.Unlock()
 	defer close(l.done)
 	s.running = nil
-	if errors.Is(l.err, errNoCertificate) {
-		s.current = nil
-	}
-	if l.err != nil {
-		l.err = unavailable(fmt.Errorf("metadata: %w", l.err))
-		s.pause = min(max(2*s.pause, firstRetry), lastRetry)
-		s.failure, s.failed = l.err, s.now()
-		s.log.Warn("saml metadata cannot be used", "err", l.err, "last_good_copy", s.current != nil)
+	if l.err == nil {
+		s.current, s.looked = l.found, s.now()
+		s.failure, s.pause = nil, 0
 		return
 	}
-	s.current, s.looked = l.found, s.now()
-	s.failure, s.pause = nil, 0
+	if l.found != nil || errors.Is(l.err, errNoCertificate) {
+		s.current = l.found
+	}
+	l.err = providers.Unavailable(fmt.Errorf("metadata: %w", l.err))
+	s.pause = min(max(2*s.pause, firstRetry), lastRetry)
+	s.failure, s.failed = l.err, s.now()
+	s.log.Warn("saml metadata cannot be used", "err", l.err, "last_good_copy", s.current != nil)
 }
 
 func (l *look) wait(ctx context.Context) (*idp, error) {
@@ -124,7 +219,7 @@ func (l *look) wait(ctx context.Context) (*idp, error) {
 	case <-l.done:
 		return l.found, l.err
 	case <-ctx.Done():
-		return nil, unavailable(fmt.Errorf("metadata: %w", ctx.Err()))
+		return nil, providers.Unavailable(fmt.Errorf("metadata: %w", ctx.Err()))
 	}
 }
 
@@ -134,56 +229,6 @@ func passed(now, then time.Time, d time.Duration) bool {
 	return age < 0 || age >= d
 }
 
-// newClient returns the client that metadata is fetched with.
-func newClient(roots *x509.CertPool) *http.Client {
-	transport := &http.Transport{
-		Proxy: func(req *http.Request) (*url.URL, error) {
-			if isLoopback(req.URL) { // what stays on this machine needs no proxy
-				return nil, nil
-			}
-			return http.ProxyFromEnvironment(req)
-		},
-		DialContext:            dial,
-		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		ForceAttemptHTTP2:      true,
-		TLSHandshakeTimeout:    3 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		MaxConnsPerHost:        4,
-		DisableKeepAlives:      true, // once an hour
-	}
-	return &http.Client{Transport: transport, Timeout: fetchTimeout, CheckRedirect: sameHostOnly}
-}
-
-// dial knows that localhost names are loopback (RFC 6761 section 6.3), whatever a resolver may say: http is allowed for
-// them only because nothing leaves this machine.
-func dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := &net.Dialer{Timeout: 3 * time.Second}
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || !isLocalhostName(host) {
-		return d.DialContext(ctx, network, address)
-	}
-	conn, err := d.DialContext(ctx, network, net.JoinHostPort("127.0.0.1", port))
-	if err != nil {
-		if c6, err6 := d.DialContext(ctx, network, net.JoinHostPort("::1", port)); err6 == nil {
-			return c6, nil
-		}
-	}
-	return conn, err
-}
-
-var (
-	errRedirect = errors.New("the server redirects elsewhere or too often")
-	errNoAnswer = errors.New("no valid http answer")
-)
-
-func sameHostOnly(req *http.Request, via []*http.Request) error {
-	first := via[0].URL
-	if len(via) > maxRedirects || req.URL.Scheme != first.Scheme || req.URL.Host != first.Host {
-		return errRedirect
-	}
-	return nil
-}
-
 // fetch gets the document, bounded.
 func fetch(ctx context.Context, client *http.Client, endpoint string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
@@ -191,66 +236,6 @@ func fetch(ctx context.Context, client *http.Client, endpoint string) ([]byte, e
 		return nil, errors.New("not a URL")
 	}
 	req.Header.Set("Accept", "application/samlmetadata+xml, application/xml;q=0.9, text/xml;q=0.8")
-	resp, err := client.Do(req)
-	if err != nil {
-		return nil, transportCause(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the server answered %d", resp.StatusCode)
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxMetadata+1))
-	if err != nil {
-		return nil, transportCause(err)
-	}
-	return body, nil // parseMetadata refuses what is larger
-}
-
-// transportCause keeps only causes whose texts hold nothing the peer wrote.
-func transportCause(err error) error {
-	var (
-		operation   *net.OpError
-		name        *net.DNSError
-		certificate *tls.CertificateVerificationError
-	)
-	switch {
-	case errors.Is(err, context.DeadlineExceeded) || os.IsTimeout(err):
-		return context.DeadlineExceeded
-	case errors.Is(err, errRedirect):
-		return errRedirect
-	case errors.As(err, &certificate):
-		return certificate
-	case errors.As(err, &operation):
-		return operation
-	case errors.As(err, &name):
-		return name
-	default:
-		return errNoAnswer
-	}
-}
-
-// readRoots reads a PEM file of authorities; an empty name means the system's.
-func readRoots(file, dir string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil
-	}
-	data, err := os.ReadFile(inDir(file, dir))
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("%s holds no certificate", file)
-	}
-	return pool, nil
-}
-
-// readFile reads a document of bounded size.
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name) //nolint:gosec // the operator names the file
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	return io.ReadAll(io.LimitReader(f, maxMetadata+1))
+	body, _, err := providers.Fetch(client, req, maxMetadata)
+	return body, err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"unicode/utf8"
 
@@ -32,14 +33,16 @@ const (
 	maxName       = 256
 )
 
-// census is what a scan counted.
+// census is what a scan counted. encrypted are whole assertions, hidden are parts of one.
 type census struct {
-	assertions, encrypted, responses, signatures int
+	assertions, encrypted, hidden, responses, signatures int
 }
 
 // scanner walks a document token by token, before anything builds a tree of it.
 type scanner struct {
 	comments bool
+	// around are the prefixes that are declared outside the document.
+	around   map[string]string
 	stack    []open
 	elements int
 	roots    int
@@ -55,15 +58,29 @@ type open struct {
 
 // parse bounds a message and returns its root. Comments, CDATA, a document type and processing instructions have no use
 // in SAML messages but to make two readers disagree, so none is taken.
-func parse(raw []byte) (*etree.Element, census, error) {
+func parse(raw []byte) (*etree.Element, census, error) { return parseWithin(raw, nil) }
+
+// parseWithin is parse for what was taken out of another message: the prefixes that are declared around it there hold in
+// it, too (xmlenc-core1 section 4.5.3). It says so itself afterwards and stands alone.
+func parseWithin(raw []byte, around map[string]string) (*etree.Element, census, error) {
 	if bytes.Contains(raw, []byte("<!")) {
 		return nil, census{}, errors.New("the document has a comment, CDATA or a document type")
 	}
-	return read(raw, maxMessage, false)
+	root, found, err := (&scanner{around: around}).read(raw, maxMessage)
+	if err != nil {
+		return nil, census{}, err
+	}
+	declare(root, around)
+	return root, found, nil
 }
 
-// read scans and then parses. Metadata may have comments, between elements only: see text.
+// read is for metadata, which may have comments between elements, see text.
 func read(raw []byte, limit int, comments bool) (*etree.Element, census, error) {
+	return (&scanner{comments: comments}).read(raw, limit)
+}
+
+// read scans and then parses.
+func (s *scanner) read(raw []byte, limit int) (*etree.Element, census, error) {
 	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
 	if len(raw) > limit {
 		return nil, census{}, fmt.Errorf("the document is larger than %d bytes", limit)
@@ -71,7 +88,7 @@ func read(raw []byte, limit int, comments bool) (*etree.Element, census, error) 
 	if !utf8.Valid(raw) {
 		return nil, census{}, errors.New("the document is not UTF-8")
 	}
-	s := &scanner{comments: comments, ids: map[string]bool{}}
+	s.ids = map[string]bool{}
 	if err := s.scan(raw); err != nil {
 		return nil, census{}, err
 	}
@@ -167,6 +184,8 @@ func (s *scanner) scope(attrs []xml.Attr) (map[string]string, error) {
 	outer := map[string]string{"xml": nsXML}
 	if n := len(s.stack); n > 0 {
 		outer = s.stack[n-1].scope
+	} else {
+		maps.Copy(outer, s.around)
 	}
 	inner, copied := outer, false
 	for _, a := range attrs {
@@ -185,9 +204,7 @@ func (s *scanner) scope(attrs []xml.Attr) (map[string]string, error) {
 		}
 		if !copied {
 			inner, copied = make(map[string]string, len(outer)+2), true
-			for k, v := range outer {
-				inner[k] = v
-			}
+			maps.Copy(inner, outer)
 		}
 		inner[prefix] = a.Value
 	}
@@ -232,8 +249,10 @@ func (s *scanner) count(space, local string) error {
 	switch local {
 	case "Assertion":
 		s.found.assertions++
-	case "EncryptedAssertion", "EncryptedID", "EncryptedAttribute":
+	case "EncryptedAssertion":
 		s.found.encrypted++
+	case "EncryptedID", "NewEncryptedID", "EncryptedAttribute":
+		s.found.hidden++
 	case "Response":
 		s.found.responses++
 	case "Signature":
@@ -300,7 +319,8 @@ func only(el *etree.Element, space, local string) (*etree.Element, error) {
 func kindOf(el *etree.Element) string {
 	switch el.Tag {
 	case "Response", "Assertion", "Status", "Subject", "SubjectConfirmation", "Conditions", "AudienceRestriction",
-		"AuthnStatement", "Signature", "SignedInfo", "Reference", "Transforms", "EntityDescriptor":
+		"AuthnStatement", "Signature", "SignedInfo", "Reference", "Transforms", "EntityDescriptor",
+		"EncryptedAssertion", "EncryptedData", "EncryptedKey", "CipherData":
 		return el.Tag
 	default:
 		return "an element"

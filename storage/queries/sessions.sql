@@ -1,8 +1,8 @@
 -- name: CreateSession :execrows
 INSERT INTO sessions (id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr,
                       auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address,
-                      user_agent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+                      user_agent, embedder, origin)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
 ON CONFLICT DO NOTHING;
 
 -- name: SessionOpen :one

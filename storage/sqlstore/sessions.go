@@ -18,7 +18,7 @@ import (
 func (t *tx) CreateSession(ctx context.Context, s sessions.Session, token string) error {
 	const op = "create session"
 	if err := exact(op, s.ID, s.ParentID, string(s.Kind), string(s.State), s.AccountID, s.Provider, s.Subject,
-		s.Application, s.EndReason); err != nil {
+		s.Application, s.EndReason, s.Embedder, s.Origin); err != nil {
 		return err
 	}
 	if err := t.mustBeOpen(ctx, op, s.ParentID); err != nil {
@@ -34,6 +34,7 @@ func (t *tx) CreateSession(ctx context.Context, s sessions.Session, token string
 		AuthTime: ms(s.AuthTime), CreatedAt: ms(s.CreatedAt), LastSeenAt: ms(s.LastSeenAt),
 		IdleMs: s.IdleTimeout.Milliseconds(), ExpiresAt: ms(s.ExpiresAt), EndedAt: when(s.EndedAt),
 		EndReason: s.EndReason, Address: shown(s.Address), UserAgent: shown(s.UserAgent),
+		Embedder: s.Embedder, Origin: s.Origin,
 	})
 	return t.insert(ctx, op, n, err)
 }
@@ -100,6 +101,7 @@ func session(row db.Session) (sessions.Session, error) {
 		AuthTime: at(row.AuthTime), CreatedAt: at(row.CreatedAt), LastSeenAt: at(row.LastSeenAt),
 		IdleTimeout: time.Duration(row.IdleMs) * time.Millisecond, ExpiresAt: at(row.ExpiresAt),
 		EndedAt: at(row.EndedAt.Int64), EndReason: row.EndReason, Address: row.Address, UserAgent: row.UserAgent,
+		Embedder: row.Embedder, Origin: row.Origin,
 	}, err
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"sallyport/broker"
 	"sallyport/identity"
+	"sallyport/web/templates"
 	"sallyport/web/wire"
 )
 
@@ -111,9 +112,41 @@ func (s *Host) callback(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	value, err := s.cookieValue(r, app, out)
+	if err != nil {
+		return err
+	}
 	s.house.Flows.End(w, flow.ID)
-	wire.SetCookie(w, app, out.Token)
-	return redirect(w, r, app.ReturnURL(flow.To).String())
+	wire.SetCookie(w, app, value)
+	to := app.ReturnURL(flow.To).String()
+	if !app.Profile.Cookie.Strict {
+		return redirect(w, r, to)
+	}
+	// A redirect would still be a part of the navigation that began at the broker's site, and a SameSite=Strict cookie
+	// does not travel with that; a page of this host begins a new one.
+	view := templates.Next{Chrome: s.house.Chrome(r), URL: to, SignedIn: true}
+	view.Application, view.Languages = app.Title, nil
+	return s.house.Render(w, r, http.StatusOK, templates.PageNext, view)
+}
+
+// largestCookie is what browsers keep of a cookie at least, in bytes of name, value and attributes (RFC 6265 section 6.1).
+const largestCookie = 4096
+
+// cookieValue is the session's opaque secret or, where the application verifies it there, the application's token. One
+// that browsers would quietly drop is refused: the way back would only lead here again.
+func (s *Host) cookieValue(r *http.Request, app *broker.Application, out broker.Outcome) (string, error) {
+	if !app.Profile.Cookie.Token {
+		return out.Token, nil
+	}
+	made, err := s.house.Broker.IssueToken(r.Context(), out.Principal, app)
+	if err != nil {
+		return "", err
+	}
+	if len(made.Token) > largestCookie-256 {
+		return "", identity.WithCode("cookie_too_large",
+			fmt.Errorf("token of %d bytes for a cookie of %s: %w", len(made.Token), app.ID, identity.ErrDenied))
+	}
+	return made.Token, nil
 }
 
 // logout leads to the broker's page, which asks and then ends the sign-in everywhere; what this host's cookie opened is

@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 
@@ -23,6 +24,9 @@ func (p *Pages) toProvider(w http.ResponseWriter, r *http.Request) error {
 	flow := p.house.Flows.New(r)
 	flow.Application, flow.Challenge, flow.State, flow.To = from.Application, from.Challenge, from.State, from.To
 	flow.Username, flow.Provider, flow.Parent = from.Username, door.ID, from.ID
+	if flow.CrossSite = door.Posts; flow.CrossSite {
+		flow.Replaces = p.attempt(r, "").Replaces
+	}
 	challenge, err := p.house.Broker.Leave(r.Context(), wire.Of(r).Visit, departure(flow))
 	if err != nil {
 		return p.refusedPerson(w, r, flow, err)
@@ -42,12 +46,22 @@ func departure(flow wire.Flow) broker.Departure {
 
 // callback takes a browser back from its provider. The flow cookie proves that it left from here (OID-01).
 func (p *Pages) callback(w http.ResponseWriter, r *http.Request) error {
-	flow, err := p.returned(r)
+	states := r.URL.Query()["state"]
+	if len(states) != 1 {
+		return identity.WithCode("flow_unknown", identity.ErrExpired)
+	}
+	return p.takeBack(w, r, states[0], r.URL.Query())
+}
+
+// takeBack hands the reply of a flow to its provider, and signs the person in.
+func (p *Pages) takeBack(w http.ResponseWriter, r *http.Request, state string, reply url.Values) error {
+	flow, err := p.returned(r, state)
 	if err != nil {
 		return err
 	}
-	v := wire.Of(r).Visit
-	out, err := p.house.Broker.Return(r.Context(), v, p.attempt(r, ""), departure(flow), flow.Pending, r.URL.Query())
+	v, attempt := wire.Of(r).Visit, p.attempt(r, "")
+	attempt.Replaces = cmp.Or(attempt.Replaces, flow.Replaces)
+	out, err := p.house.Broker.Return(r.Context(), v, attempt, departure(flow), flow.Pending, reply)
 	if err != nil {
 		if _, signedIn := p.visitor(r); identity.CodeOf(err) == "flow_finished" && signedIn == nil {
 			return seeOther(w, r, at(pathNext, flow.ID)) // the page was loaded again
@@ -62,13 +76,9 @@ func (p *Pages) callback(w http.ResponseWriter, r *http.Request) error {
 	return seeOther(w, r, at(pathNext, flow.ID))
 }
 
-// returned finds the flow that a reply belongs to: state once, known to this browser, of this provider (OID-03).
-func (p *Pages) returned(r *http.Request) (wire.Flow, error) {
-	states := r.URL.Query()["state"]
-	if len(states) != 1 {
-		return wire.Flow{}, identity.WithCode("flow_unknown", identity.ErrExpired)
-	}
-	flow, err := p.house.Flows.Load(r, states[0])
+// returned finds the flow that a reply belongs to: known to this browser, of this provider (OID-03, SML-06).
+func (p *Pages) returned(r *http.Request, state string) (wire.Flow, error) {
+	flow, err := p.house.Flows.Load(r, state)
 	if err != nil {
 		return flow, err
 	}

@@ -13,36 +13,60 @@ import (
 	"sallyport/identity"
 )
 
-// BrokerCookie is the name of the broker's own cookie. An application's cookie is called after it, see CookieName; all
-// our cookies begin with it, and after "_" come those that no application's id can lead to.
+// BrokerCookie is the name of the broker's own cookie. An application's cookie is called after it, see CookieName; after
+// "_" come those that no application's id can lead to.
 const BrokerCookie = "__Host-sallyport"
 
-// CookieName returns the name of an application's cookie on its own host; the broker's own for broker.Self.
+// widePrefix begins the names of applications' cookies that a whole domain sees: browsers keep __Host- for one host.
+const widePrefix = "__Secure-sallyport-"
+
+// CookieName returns the name of an application's cookie on its own host, as its profile spells it; the broker's own for
+// broker.Self.
 func CookieName(app *broker.Application) string {
-	if app.ID == broker.Self {
+	spelled := app.Profile.Cookie
+	switch {
+	case app.ID == broker.Self:
 		return BrokerCookie
+	case spelled.Name != "":
+		return spelled.Name
+	case spelled.Domain != "":
+		return widePrefix + app.ID
+	default:
+		return BrokerCookie + "-" + app.ID
 	}
-	return BrokerCookie + "-" + app.ID
 }
 
-// SetCookie gives the browser the opaque value that opens the application (SES-01). It lasts as long as the browser
-// session; the server ends it earlier.
+// SetCookie gives the browser the value that opens the application (SES-01). It lasts as long as the browser session; the
+// server ends it earlier.
 func SetCookie(w http.ResponseWriter, app *broker.Application, value string) {
-	http.SetCookie(w, &http.Cookie{
-		Name: CookieName(app), Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	})
+	http.SetCookie(w, cookieOf(app, value))
 }
 
 // DropCookie makes the browser forget it.
 func DropCookie(w http.ResponseWriter, app *broker.Application) {
-	http.SetCookie(w, &http.Cookie{
-		Name: CookieName(app), Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-		MaxAge: -1, Expires: time.Unix(1, 0),
-	})
+	drop(w, cookieOf(app, ""))
+}
+
+func cookieOf(app *broker.Application, value string) *http.Cookie {
+	c := &http.Cookie{
+		Name: CookieName(app), Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+	if app.ID != broker.Self {
+		c.Domain = app.Profile.Cookie.Domain
+		if app.Profile.Cookie.Strict {
+			c.SameSite = http.SameSiteStrictMode
+		}
+	}
+	return c
+}
+
+func drop(w http.ResponseWriter, c *http.Cookie) {
+	c.MaxAge, c.Expires = -1, time.Unix(1, 0)
+	http.SetCookie(w, c)
 }
 
 // ErrNoCredential says that a request shows nothing at all.
-var ErrNoCredential = identity.WithCode("unauthenticated", fmt.Errorf("no credential: %w", identity.ErrBadCredentials))
+var ErrNoCredential = broker.ErrNoCredential
 
 // Credential reads the one credential of a request to an application: a header credential, which makes us ignore
 // cookies, else the application's cookie. Two header credentials, or a cookie sent twice, are identity.ErrInvalid;
@@ -55,16 +79,51 @@ func Credential(r *http.Request, app *broker.Application) (broker.Credential, er
 	return CookieCredential(r, app)
 }
 
-// CookieCredential reads the application's cookie only.
+// CookieCredential reads the cookie that opens the application: its own, or that of an embedder whose page frames it.
+// Where both came along, a page that a person opens by itself shows its own. Everything else shows the embedder's, which is
+// worth less: a framed page must not act as whoever is signed in directly (EMB-07).
 func CookieCredential(r *http.Request, app *broker.Application) (broker.Credential, error) {
-	switch cookies := r.CookiesNamed(CookieName(app)); len(cookies) {
+	carrier := broker.Cookie
+	if app.ID != broker.Self && app.Profile.Cookie.Token {
+		carrier = broker.TokenCookie
+	}
+	own, err := cookieNamed(r, CookieName(app), carrier)
+	if app.ID == broker.Self || err == nil && r.Header.Get("Sec-Fetch-Dest") == "document" {
+		return own, err
+	}
+	framed, ferr := embedCookie(r, app)
+	if errors.Is(ferr, ErrNoCredential) {
+		return own, err
+	}
+	return framed, ferr
+}
+
+func cookieNamed(r *http.Request, name string, carrier broker.Carrier) (broker.Credential, error) {
+	switch cookies := r.CookiesNamed(name); len(cookies) {
 	case 0:
 		return broker.Credential{}, ErrNoCredential
 	case 1:
-		return broker.NewCredential(broker.Cookie, cookies[0].Value), nil
+		return broker.NewCredential(carrier, cookies[0].Value), nil
 	default:
 		return broker.Credential{}, two("cookie sent twice")
 	}
+}
+
+// embedCookie reads the one cookie of an embedder of the application.
+func embedCookie(r *http.Request, app *broker.Application) (broker.Credential, error) {
+	found, err := broker.Credential{}, ErrNoCredential
+	for _, e := range Of(r).EmbeddersOf(app) {
+		switch c, why := EmbedCredential(r, e); {
+		case errors.Is(why, ErrNoCredential):
+		case why != nil:
+			return c, why
+		case err == nil:
+			return broker.Credential{}, two("cookies of two embedders")
+		default:
+			found, err = c, nil
+		}
+	}
+	return found, err
 }
 
 // bearerHeader is where tokens travel, and API keys where the profile says so.

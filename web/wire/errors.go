@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
+	"time"
 
 	"sallyport/broker"
 	"sallyport/identity"
@@ -31,6 +33,7 @@ func answers() []answer {
 	return []answer{
 		{context.Canceled, 499, "client_gone", slog.LevelDebug},
 		{identity.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", slog.LevelWarn},
+		{identity.ErrThrottled, http.StatusTooManyRequests, "rate_limited", slog.LevelInfo},
 		{identity.ErrBadCredentials, http.StatusUnauthorized, "bad_credentials", slog.LevelInfo},
 		{identity.ErrDenied, http.StatusForbidden, "denied", slog.LevelInfo},
 		{identity.ErrExpired, http.StatusUnauthorized, "expired", slog.LevelInfo},
@@ -193,11 +196,19 @@ func SetErrorHeaders(h http.Header, status int, code, traceID string) {
 	}
 }
 
+// setRetryAfter tells whoever came too often when to come back, in whole seconds.
+func setRetryAfter(h http.Header, err error) {
+	if after := identity.RetryAfter(err); after > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64((after+time.Second-1)/time.Second), 10))
+	}
+}
+
 // WriteProblem tells an error to a program.
 func (h *House) WriteProblem(w http.ResponseWriter, r *http.Request, err error) {
 	status, code := Status(err)
 	trace := Of(r).TraceID
 	SetErrorHeaders(w.Header(), status, code, trace)
+	setRetryAfter(w.Header(), err)
 	title, detail := h.Pages.ProblemText(h.Lang(r), templates.Problem{Code: code})
 	body, _ := json.Marshal(Problem{ // strings and a number: this cannot fail
 		Type: "urn:sallyport:problem:" + code, Title: title, Status: status, Code: code, Detail: detail, TraceID: trace,

@@ -57,6 +57,10 @@ type Flow struct {
 	Choose bool `json:"choose,omitempty"`
 	// Parent is the flow whose page led here, to go back to.
 	Parent string `json:"parent,omitempty"`
+	// CrossSite: the reply is a form posted from the provider's own site, which no SameSite=Lax cookie travels with (SML-06).
+	CrossSite bool `json:"cross_site,omitempty"`
+	// Replaces is the session that this browser had when it left; its cookie does not travel with such a form either.
+	Replaces string `json:"replaces,omitempty"`
 }
 
 // Flows keeps flows in sealed cookies (AES-256, HMAC-SHA-256).
@@ -95,6 +99,9 @@ func (f *Flows) Save(w http.ResponseWriter, r *http.Request, flow Flow) error {
 	f.makeRoom(w, r, flow.ID)
 	s := gorilla.NewSession(f.store, flowPrefix+flow.ID)
 	options := *f.store.Options
+	if flow.CrossSite {
+		options.SameSite = http.SameSiteNoneMode
+	}
 	s.Options = &options
 	raw, err := encode(flow)
 	if err != nil {

@@ -69,6 +69,7 @@ func (h *House) Render(w http.ResponseWriter, r *http.Request, status int, page 
 func (h *House) WriteErrorPage(w http.ResponseWriter, r *http.Request, cause error, back string) {
 	status, code := Status(cause)
 	SetErrorHeaders(w.Header(), status, code, Of(r).TraceID)
+	setRetryAfter(w.Header(), cause)
 	chrome := h.Chrome(r)
 	chrome.Languages = nil // the address may hold a code or a state: no link repeats it
 	view := templates.Error{

@@ -115,6 +115,8 @@ type Session struct {
 	EndReason   string
 	Address     string
 	UserAgent   string
+	Embedder    string
+	Origin      string
 }
 
 type SigningKey struct {

@@ -13,8 +13,8 @@ import (
 const createSession = `-- name: CreateSession :execrows
 INSERT INTO sessions (id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr,
                       auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address,
-                      user_agent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+                      user_agent, embedder, origin)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
 ON CONFLICT DO NOTHING
 `
 
@@ -38,6 +38,8 @@ type CreateSessionParams struct {
 	EndReason   string
 	Address     string
 	UserAgent   string
+	Embedder    string
+	Origin      string
 }
 
 func (q *Queries) CreateSession(ctx context.Context, arg CreateSessionParams) (int64, error) {
@@ -61,6 +63,8 @@ func (q *Queries) CreateSession(ctx context.Context, arg CreateSessionParams) (i
 		arg.EndReason,
 		arg.Address,
 		arg.UserAgent,
+		arg.Embedder,
+		arg.Origin,
 	)
 	if err != nil {
 		return 0, err
@@ -183,7 +187,7 @@ func (q *Queries) PutCode(ctx context.Context, arg PutCodeParams) (int64, error)
 }
 
 const session = `-- name: Session :one
-SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent FROM sessions WHERE id = $1
+SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent, embedder, origin FROM sessions WHERE id = $1
 `
 
 func (q *Queries) Session(ctx context.Context, id string) (Session, error) {
@@ -209,12 +213,14 @@ func (q *Queries) Session(ctx context.Context, id string) (Session, error) {
 		&i.EndReason,
 		&i.Address,
 		&i.UserAgent,
+		&i.Embedder,
+		&i.Origin,
 	)
 	return i, err
 }
 
 const sessionByToken = `-- name: SessionByToken :one
-SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent FROM sessions WHERE token_hash = $1
+SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent, embedder, origin FROM sessions WHERE token_hash = $1
 `
 
 func (q *Queries) SessionByToken(ctx context.Context, tokenHash []byte) (Session, error) {
@@ -240,6 +246,8 @@ func (q *Queries) SessionByToken(ctx context.Context, tokenHash []byte) (Session
 		&i.EndReason,
 		&i.Address,
 		&i.UserAgent,
+		&i.Embedder,
+		&i.Origin,
 	)
 	return i, err
 }
@@ -256,7 +264,7 @@ func (q *Queries) SessionOpen(ctx context.Context, id string) (bool, error) {
 }
 
 const sessions = `-- name: Sessions :many
-SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent FROM sessions
+SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent, embedder, origin FROM sessions
 WHERE account_id = $1 AND ended_at IS NULL AND expires_at > $2
   AND (idle_ms = 0 OR last_seen_at + idle_ms > $2)
 ORDER BY created_at DESC, id
@@ -291,6 +299,8 @@ func (q *Queries) Sessions(ctx context.Context, accountID string, now int64) ([]
 			&i.EndReason,
 			&i.Address,
 			&i.UserAgent,
+			&i.Embedder,
+			&i.Origin,
 		); err != nil {
 			return nil, err
 		}

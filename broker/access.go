@@ -1,0 +1,210 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/time/rate"
+
+	"sallyport/identity"
+)
+
+// Rule says what may be asked of an application below a path. Of all rules whose path fits a request only those with
+// the longest path count; one of them must allow it. A request that no rule's path fits needs nothing beyond what the
+// application itself requires, which no rule but a public one sets aside.
+type Rule struct {
+	// Path is a prefix where it ends in "/", and that one path otherwise; both as they stand in the address, decoded.
+	Path string
+	// Methods that are allowed, in upper case, GET standing for HEAD too; empty: all.
+	Methods []string
+	// Carriers that are allowed: Cookie (TokenCookie with it), Bearer, APIKey; empty: all.
+	Carriers []Carrier
+	// Require lists roles of which one is needed, beside those of the application; empty: none.
+	Require []string
+	// Public lets everybody in, whoever they are: without a credential they are nobody.
+	Public bool
+	// Requests per Per are what each session or key may make, and each address where nobody is known; zero: no limit.
+	Requests int
+	Per      time.Duration
+}
+
+// Request is what somebody wants of an application, as a gateway or a proxy in front of it was asked.
+type Request struct {
+	Application *Application
+	// Credential that the request shows; the zero value where it shows none.
+	Credential Credential
+	// Method and Path (decoded, canonical). An empty method is one that the proxy did not tell.
+	Method, Path string
+}
+
+// Access is an allowed request. Principal is the zero value for nobody in particular, at a public path.
+type Access struct {
+	Principal identity.Principal
+	// Token is the application's own, where it wants one.
+	Token string
+}
+
+// Authorize is the one decision in front of an application: whether a request may reach it, and as whom. Errors are those
+// of Authenticate, ErrNoCredential where there is none, identity.ErrDenied coded no_role, method_denied or
+// carrier_denied, and identity.ErrThrottled coded rate_limited.
+func (b *Broker) Authorize(ctx context.Context, v Visit, q Request) (Access, error) {
+	app := q.Application
+	rules := app.rulesFor(q.Path)
+	p, err := b.who(ctx, v.Snapshot, q)
+	if err != nil {
+		if open := public(rules, q.Method); open != nil && !errors.Is(err, identity.ErrUnavailable) {
+			return Access{}, b.admitted(open, "address "+v.Address) // nobody in particular is welcome too
+		}
+		return Access{}, err
+	}
+	rule, err := app.allows(rules, q, p)
+	if err != nil {
+		return Access{}, err
+	}
+	if rule != nil {
+		if err := b.admitted(rule, p.SessionID+p.KeyID); err != nil {
+			return Access{}, err
+		}
+		if rule.Public && !app.Admits(p) { // known, and not let in by name: nobody in particular
+			return Access{}, nil
+		}
+	}
+	a := Access{Principal: p}
+	if app.ForwardToken {
+		a.Token, err = b.ForwardToken(ctx, v.Snapshot, p, app)
+	}
+	return a, err
+}
+
+// ErrNoCredential says that a request shows nothing at all.
+var ErrNoCredential = identity.WithCode("unauthenticated", fmt.Errorf("no credential: %w", identity.ErrBadCredentials))
+
+func (b *Broker) who(ctx context.Context, snap *Snapshot, q Request) (identity.Principal, error) {
+	if q.Credential.Carrier == 0 {
+		return identity.Principal{}, ErrNoCredential
+	}
+	return b.Authenticate(ctx, snap, q.Credential, q.Application)
+}
+
+// rulesFor returns the rules with the longest path that fits.
+func (a *Application) rulesFor(path string) []*Rule {
+	var best []*Rule
+	longest := -1
+	for _, r := range a.Rules {
+		switch n := r.fit(path); {
+		case n < 0 || n < longest:
+		case n > longest:
+			best, longest = []*Rule{r}, n
+		default:
+			best = append(best, r)
+		}
+	}
+	return best
+}
+
+// fit returns how long the rule's path is where it fits, and -1 where it does not. A whole path is longer than the same
+// path as a prefix.
+func (r *Rule) fit(path string) int {
+	if strings.HasSuffix(r.Path, "/") {
+		if strings.HasPrefix(path, r.Path) {
+			return 2 * len(r.Path)
+		}
+		return -1
+	}
+	if path == r.Path {
+		return 2*len(r.Path) + 1
+	}
+	return -1
+}
+
+// takes reports whether the rule is for the method. One that nobody told us could be any.
+func (r *Rule) takes(method string) bool {
+	return len(r.Methods) == 0 || slices.Contains(r.Methods, method) ||
+		method == "HEAD" && slices.Contains(r.Methods, "GET")
+}
+
+func (r *Rule) carried(c Carrier) bool {
+	if c == TokenCookie {
+		c = Cookie
+	}
+	return len(r.Carriers) == 0 || slices.Contains(r.Carriers, c)
+}
+
+// public returns the rule that lets everybody in.
+func public(rules []*Rule, method string) *Rule {
+	for _, r := range rules {
+		if r.Public && r.takes(method) {
+			return r
+		}
+	}
+	return nil
+}
+
+// allows returns the rule that lets the principal in, nil where none is needed. The refusal is that of the rule that came
+// closest.
+func (a *Application) allows(rules []*Rule, q Request, p identity.Principal) (*Rule, error) {
+	if r := public(rules, q.Method); r != nil {
+		return r, nil
+	}
+	if !a.Admits(p) {
+		return nil, denied("no_role", "account %s at %s", p.Subject, a.ID)
+	}
+	if len(rules) == 0 {
+		return nil, nil
+	}
+	closest, code := 0, "method_denied"
+	for _, r := range rules {
+		switch {
+		case !r.takes(q.Method):
+		case !r.carried(q.Credential.Carrier):
+			if closest < 1 {
+				closest, code = 1, "carrier_denied"
+			}
+		case len(r.Require) > 0 && !slices.ContainsFunc(r.Require, func(role string) bool { return slices.Contains(p.Roles, role) }):
+			if closest < 2 {
+				closest, code = 2, "no_role"
+			}
+		default:
+			return r, nil
+		}
+	}
+	return nil, denied(code, "account %s at %s", p.Subject, a.ID)
+}
+
+// throttle counts requests per rule and caller, on this node and in memory.
+type throttle struct {
+	buckets *otter.Cache[throttleKey, *rate.Limiter]
+	now     func() time.Time
+}
+
+type throttleKey struct {
+	rule *Rule
+	who  string
+}
+
+// throttled bounds how many callers are counted; the one not seen for longest is forgotten first.
+const throttled = 100_000
+
+func newThrottle(now func() time.Time) *throttle {
+	return &throttle{now: now, buckets: otter.Must(&otter.Options[throttleKey, *rate.Limiter]{MaximumSize: throttled})}
+}
+
+// admitted counts a request against the rule's limit: identity.ErrThrottled coded rate_limited past it.
+func (b *Broker) admitted(r *Rule, who string) error {
+	if r.Requests == 0 {
+		return nil
+	}
+	every := r.Per / time.Duration(r.Requests)
+	bucket, _ := b.throttle.buckets.ComputeIfAbsent(throttleKey{r, who}, func() (*rate.Limiter, bool) {
+		return rate.NewLimiter(rate.Every(every), r.Requests), false
+	})
+	if bucket.AllowN(b.throttle.now(), 1) {
+		return nil
+	}
+	return identity.WithCode("rate_limited", identity.Throttled(every))
+}

@@ -1,0 +1,59 @@
+package wire
+
+import (
+	"net/http"
+
+	"sallyport/broker"
+)
+
+// The names of embedded sessions' cookies: never that of a session of one's own, so that the two do not collide. They
+// carry the embedder's id, because browsers partition cookies by site and two embedders may be on one site.
+const (
+	embedPrefix   = "__Host-sp-"
+	proxiedPrefix = "__Secure-sp-" // __Host- allows no path but "/"
+)
+
+// EmbedCookieName returns the name of the cookie that an embedder's pages are opened with.
+func EmbedCookieName(e *broker.Embedder) string {
+	if e.Relation == broker.Proxied {
+		return proxiedPrefix + e.ID
+	}
+	return embedPrefix + e.ID
+}
+
+// embedCookieOf spells the cookie so that it works in the embedder's pages, and reaches nobody else: below the mount only
+// where the embedding page's own server is on the same origin, partitioned where another site embeds.
+func embedCookieOf(e *broker.Embedder, value string) *http.Cookie {
+	c := &http.Cookie{
+		Name: EmbedCookieName(e), Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+	switch e.Relation {
+	case broker.Proxied:
+		c.Path = e.Mount + "/"
+	case broker.CrossSite:
+		c.SameSite, c.Partitioned = http.SameSiteNoneMode, true
+	}
+	return c
+}
+
+// EmbedCookieLine is the Set-Cookie line of an embedder's cookie with an example value, for administrators to read.
+func EmbedCookieLine(e *broker.Embedder) string { return embedCookieOf(e, "…").String() }
+
+// SetEmbedCookie gives the frame the value that opens the application there. A browser keeps one embedded session of an
+// application per cookie jar: those of its other embedders are dropped, since no request says which of them it is for.
+func SetEmbedCookie(w http.ResponseWriter, r *http.Request, app *broker.Application, e *broker.Embedder, value string) {
+	for _, other := range Of(r).EmbeddersOf(app) {
+		if _, err := r.Cookie(EmbedCookieName(other)); err == nil && other.ID != e.ID {
+			DropEmbedCookie(w, other)
+		}
+	}
+	http.SetCookie(w, embedCookieOf(e, value))
+}
+
+// DropEmbedCookie makes the browser forget it.
+func DropEmbedCookie(w http.ResponseWriter, e *broker.Embedder) { drop(w, embedCookieOf(e, "")) }
+
+// EmbedCredential reads an embedder's cookie: ErrNoCredential without one, identity.ErrInvalid when it was sent twice.
+func EmbedCredential(r *http.Request, e *broker.Embedder) (broker.Credential, error) {
+	return cookieNamed(r, EmbedCookieName(e), broker.Cookie)
+}
