@@ -65,6 +65,24 @@ func (b *Broker) JWKS(ctx context.Context) ([]byte, error) {
 	return s.ring.JWKS(), nil
 }
 
+// SigningKeys returns the public halves of all signing keys, oldest first.
+func (b *Broker) SigningKeys(ctx context.Context) ([]tokens.PublishedKey, error) {
+	s, err := b.signingKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.ring.Published(), nil
+}
+
+// SigningKeyPEM returns one of them as PEM, for verifiers that read no JWK set: identity.ErrNotFound for an unknown id.
+func (b *Broker) SigningKeyPEM(ctx context.Context, kid string) ([]byte, error) {
+	s, err := b.signingKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.ring.PEM(kid)
+}
+
 // ensureSigningKeys makes a current and a next key for every algorithm that the snapshot signs with. The next one is
 // published long before it is used. Two processes that start together make one set.
 func (b *Broker) ensureSigningKeys(ctx context.Context, s *Snapshot) error {

@@ -79,6 +79,8 @@ type Settings interface {
 	SealedSetting(ctx context.Context, name string) ([]byte, error)
 	// PutSealedSetting stores it once: identity.ErrConflict when the name is taken.
 	PutSealedSetting(ctx context.Context, name string, value []byte) error
+	// ReplaceSealedSetting stores it whether or not there is one.
+	ReplaceSealedSetting(ctx context.Context, name string, value []byte) error
 }
 
 // Reader shows what was recorded.

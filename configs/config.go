@@ -9,6 +9,7 @@ package configs
 import (
 	"net/netip"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -29,8 +30,11 @@ type Config struct {
 	// Roles by name.
 	Roles   map[string]*Role `yaml:"roles"`
 	Mapping Mapping          `yaml:"mapping"`
+	// Profiles are dialects beside the built-in one, by name; see Config.Profile for them in full.
+	Profiles map[string]*ProfileChanges `yaml:"profiles"`
 	// Applications by id.
 	Applications map[string]*Application `yaml:"applications"`
+	Embedding    Embedding               `yaml:"embedding"`
 	APIKeys      APIKeys                 `yaml:"api_keys"`
 
 	name, dir, hash string
@@ -118,6 +122,9 @@ type Provider struct {
 	// UsernameConflict says what happens to a newcomer whose name somebody from another provider has: qualify (default)
 	// gives name@id, refuse refuses.
 	UsernameConflict string `yaml:"username_conflict" enum:"qualify,refuse"`
+	// Disabled takes the provider out of service: nobody comes in by it, and the sessions of its people end. Its block is
+	// checked all the same.
+	Disabled bool `yaml:"disabled"`
 	// Settings is what the kind's constructor returned, decoded; never nil.
 	Settings any `yaml:"-"`
 }
@@ -157,6 +164,8 @@ type Application struct {
 	Audience string `yaml:"audience"`
 	// Profile is its dialect; default "default".
 	Profile string `yaml:"profile"`
+	// Claims of its tokens by name, in the place of the profile's of that name; see Config.ClaimsOf.
+	Claims map[string]Claim `yaml:"claims"`
 	// Algorithm signs its tokens: ES256 (default), RS256, EdDSA, or HS256 with Secret.
 	Algorithm string `yaml:"algorithm" enum:"ES256,RS256,EdDSA,HS256"`
 	// Secret is for HS256 only, at least 32 bytes.
@@ -167,6 +176,10 @@ type Application struct {
 	Session Session `yaml:"session"`
 	// ForwardToken makes forward-auth hand the application a JWT in X-Auth-Token; default false.
 	ForwardToken bool `yaml:"forward_token"`
+	// Upstream is its own server, when it stands behind the gateway; nil: it does not.
+	Upstream *Upstream `yaml:"upstream"`
+	// Rules narrow, path by path, what Require opens. Where two of one path allow a request, the first one's rate counts.
+	Rules []AccessRule `yaml:"rules"`
 
 	place urlPlace
 }
@@ -210,11 +223,21 @@ func Defaults() *Config {
 	}
 }
 
-// defaultProvider and defaultApplication are what an empty entry of those maps means.
-func defaultProvider() Provider { return Provider{UsernameConflict: "qualify"} }
-
-func defaultApplication() Application {
-	return Application{Profile: "default", Algorithm: "ES256", TokenLifetime: 15 * time.Minute}
+// defaultOf is what an empty block of a type means where that is not its zero value.
+func defaultOf(t reflect.Type) reflect.Value {
+	switch t {
+	case reflect.TypeFor[Provider]():
+		return reflect.ValueOf(Provider{UsernameConflict: "qualify"})
+	case reflect.TypeFor[Application]():
+		return reflect.ValueOf(Application{Profile: builtIn, Algorithm: "ES256", TokenLifetime: 15 * time.Minute})
+	case reflect.TypeFor[Upstream]():
+		return reflect.ValueOf(Upstream{HeaderTimeout: time.Minute})
+	case reflect.TypeFor[Embedder]():
+		return reflect.ValueOf(Embedder{
+			Enabled: true, Session: EmbedSession{Idle: 30 * time.Minute, Absolute: 8 * time.Hour},
+		})
+	}
+	return reflect.Zero(t)
 }
 
 // Name is the file as it was named when loading.
@@ -244,7 +267,7 @@ func (c *Config) MasterKeyFile() string {
 // Mapper is the compiled mapping.
 func (c *Config) Mapper() *mapping.Mapper { return c.mapper }
 
-// Profile returns an application dialect by name.
+// Profile returns an application dialect by name, complete.
 func (c *Config) Profile(name string) (*Profile, bool) {
 	p, ok := c.profiles[name]
 	return p, ok

@@ -106,11 +106,30 @@ func (o *oidcKind) Warnings() []string {
 	return nil
 }
 
+type samlKind struct {
+	Metadata struct {
+		URL string `yaml:"url"`
+	} `yaml:"metadata"`
+	Attributes map[string]string `yaml:"attributes"`
+}
+
+type jwtKind struct {
+	Issuer   string `yaml:"issuer"`
+	Audience string `yaml:"audience"`
+	Keys     []struct {
+		ID   string          `yaml:"id,omitempty"`
+		HMAC identity.Secret `yaml:"hmac,omitempty"`
+	} `yaml:"keys,omitempty"`
+	RolesKey string `yaml:"roles_key,omitempty"`
+}
+
 func kinds() map[string]func() any {
 	return map[string]func() any{
 		"local": func() any { return &localKind{} },
 		"ldap":  func() any { return &ldapKind{} },
 		"oidc":  func() any { return &oidcKind{} },
+		"saml":  func() any { return &samlKind{} },
+		"jwt":   func() any { return &jwtKind{} },
 	}
 }
 
@@ -129,7 +148,7 @@ func env(list ...string) func(string) (string, bool) {
 // sampleEnv is what example.yaml asks for.
 func sampleEnv() func(string) (string, bool) {
 	return env("CORP_AD_PASSWORD=correct horse", "PARTNER_CLIENT_SECRET=battery staple",
-		"INVENTORY_SECRET=0123456789abcdef0123456789abcdef")
+		"INVENTORY_SECRET=0123456789abcdef0123456789abcdef", "PORTAL_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
 }
 
 // least is a configuration that is right, for tests to add to.

@@ -105,7 +105,7 @@ func (d *decoder) decode(path string, n *yaml.Node, v reflect.Value) {
 	switch t := v.Type(); {
 	case t.Kind() == reflect.Pointer:
 		if v.IsNil() {
-			v.Set(reflect.New(t.Elem()))
+			v.Set(newOf(t.Elem()))
 		}
 		d.decode(path, n, v.Elem())
 	case t == reflect.TypeFor[Provider]():
@@ -232,7 +232,7 @@ func (d *decoder) fill(path string, pairs []pair, v reflect.Value, fields []fiel
 		key := join(path, p.key)
 		i := slices.IndexFunc(fields, func(f field) bool { return f.key == p.key })
 		if i < 0 {
-			d.wrongAt(p.at, key, "unknown key%s", suggestion(p.key, known))
+			d.wrongAt(p.at, key, "%s", unknownKey(v.Type(), p.key, known))
 			continue
 		}
 		d.places[key] = p.at
@@ -243,6 +243,14 @@ func (d *decoder) fill(path string, pairs []pair, v reflect.Value, fields []fiel
 			d.wrong(key, "unknown value %q%s", target.String(), suggestion(target.String(), e))
 		}
 	}
+}
+
+// unknownKey says what is wrong with a key that the block does not have.
+func unknownKey(t reflect.Type, key string, known []string) string {
+	if t == reflect.TypeFor[ProfileChanges]() && slices.Contains(keysOf(fieldsOf(reflect.TypeFor[Profile]())), key) {
+		return "is the same for every application; a profile changes " + strings.Join(known, ", ")
+	}
+	return "unknown key" + suggestion(key, known)
 }
 
 func (d *decoder) entries(path string, n *yaml.Node, v reflect.Value) {
@@ -261,16 +269,15 @@ func (d *decoder) entries(path string, n *yaml.Node, v reflect.Value) {
 func newEntry(t reflect.Type) reflect.Value {
 	v := reflect.New(t).Elem()
 	if t.Kind() == reflect.Pointer {
-		v.Set(reflect.New(t.Elem()))
+		v.Set(newOf(t.Elem()))
 	}
-	switch t {
-	case reflect.TypeFor[*Provider]():
-		p := defaultProvider()
-		v.Set(reflect.ValueOf(&p))
-	case reflect.TypeFor[*Application]():
-		a := defaultApplication()
-		v.Set(reflect.ValueOf(&a))
-	}
+	return v
+}
+
+// newOf makes a pointer to a value of the type with its defaults.
+func newOf(t reflect.Type) reflect.Value {
+	v := reflect.New(t)
+	v.Elem().Set(defaultOf(t))
 	return v
 }
 

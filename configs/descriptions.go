@@ -1,8 +1,30 @@
 package configs
 
+import "maps"
+
 // descriptions are the sentences of the schema, by dotted key; * stands for the entries of a map or list. A test holds
 // them against the structs, so that no key is without one and none speaks of a key that is gone.
 func descriptions() map[string]string {
+	all := ownDescriptions()
+	for _, at := range []string{"profiles.*.claims.*", "applications.*.claims.*"} {
+		maps.Copy(all, claimDescriptions(at))
+	}
+	return all
+}
+
+func claimDescriptions(at string) map[string]string {
+	return map[string]string{
+		at + ".from":     "Where its value comes from; a claim that is this word alone means this key.",
+		at + ".value":    "A fixed text, in place of from.",
+		at + ".shape":    "list, comma or space (one string), or string (one of them) for roles and permissions.",
+		at + ".rename":   "Value of ours to what the application calls it; others stay as they are.",
+		at + ".only":     "Roles or permissions that the application gets to see; empty: all.",
+		at + ".prefer":   "With shape string: the first of these that somebody has; without, the first of the alphabet.",
+		at + ".template": "Spells each value: {value}, and of a permission {resource} and {action}.",
+	}
+}
+
+func ownDescriptions() map[string]string {
 	return map[string]string{
 		"server":                   "How this server is reached. SALLYPORT_SERVER_… variables override single values.",
 		"server.issuer":            "URL of this server, issuer of its tokens: https, or http on this machine; no path.",
@@ -38,6 +60,7 @@ func descriptions() map[string]string {
 		"providers.*.type":              "Kind of provider; decides which other keys there are.",
 		"providers.*.title":             "What people read on the button; default: the id.",
 		"providers.*.username_conflict": "A newcomer whose name is taken gets name@id (qualify) or is refused (refuse).",
+		"providers.*.disabled":          "Takes it out of service: nobody comes in by it, its people's sessions end.",
 
 		"roles":               "Roles by name. A role that is not declared here is never granted.",
 		"roles.*.inherits":    "Roles that come along.",
@@ -59,12 +82,24 @@ func descriptions() map[string]string {
 		"mapping.rules.*.only":         "The only roles that may be copied.",
 		"mapping.rules.*.deny":         "Takes all roles away when the condition holds.",
 
+		"profiles":                    "Dialects of applications, by name: what differs from the built-in one, default.",
+		"profiles.*.claims":           "Claims of tokens by name: a source or a block; nothing leaves one out.",
+		"profiles.*.cookie":           "The cookie of an application on its own host.",
+		"profiles.*.cookie.name":      "Its name; default: __Host-sallyport-ID, or __Secure-sallyport-ID with domain.",
+		"profiles.*.cookie.value":     "opaque, or token: the application's token itself.",
+		"profiles.*.cookie.domain":    "Parent of the application's host; every host below gets the cookie.",
+		"profiles.*.cookie.same_site": "lax, or strict: stays behind when somebody follows a link from another site.",
+		"profiles.*.api_key":          "How API keys travel.",
+		"profiles.*.api_key.prefix":   "Begins new keys for the application; default: api_keys.prefix.",
+		"profiles.*.api_key.headers":  "Headers that keys may come in; Authorization stands for its scheme Bearer.",
+
 		"applications":                    "The applications behind this server, by id.",
 		"applications.*.title":            "What people read; default: the id.",
 		"applications.*.url":              "Where its pages are, on a host of its own; none: API clients only.",
 		"applications.*.require":          "Roles of which a person needs one; empty: everybody who may sign in.",
 		"applications.*.audience":         "aud of its tokens; default: the id.",
 		"applications.*.profile":          "Its dialect.",
+		"applications.*.claims":           "Claims of its tokens by name, in the place of the profile's.",
 		"applications.*.algorithm":        "Signs its tokens. HS256 needs secret.",
 		"applications.*.secret":           "HS256 only: env:NAME or file:path of at least 32 bytes.",
 		"applications.*.token_lifetime":   "How long its tokens are valid, 1m to 24h.",
@@ -72,6 +107,37 @@ func descriptions() map[string]string {
 		"applications.*.session.idle":     "Ends it when nobody was seen for so long.",
 		"applications.*.session.lifetime": "Ends it in any case.",
 		"applications.*.forward_token":    "Forward-auth hands the application a JWT in X-Auth-Token.",
+
+		"applications.*.upstream":                "Its own server, when it stands behind the gateway.",
+		"applications.*.upstream.url":            "http or https, host and port; requests keep their path.",
+		"applications.*.upstream.ca_file":        "PEM file of the authorities to trust instead of the system's.",
+		"applications.*.upstream.pass_host":      "Hand on the Host header as the client sent it.",
+		"applications.*.upstream.header_timeout": "How long it may take to begin an answer.",
+		"applications.*.rules":                   "Of the rules that fit, those with the longest path count; one must allow.",
+		"applications.*.rules.*.path":            "A prefix when it ends in /, else that one path.",
+		"applications.*.rules.*.methods":         "Methods that it allows; empty: all. GET stands for HEAD too.",
+		"applications.*.rules.*.carriers":        "Credentials that it allows: cookie, bearer, key; empty: all.",
+		"applications.*.rules.*.require":         "Roles of which one is needed, beside the application's.",
+		"applications.*.rules.*.public":          "Lets everybody in, whoever they are.",
+		"applications.*.rules.*.rate":            "Limits each session, key and unknown address.",
+		"applications.*.rules.*.rate.requests":   "How many requests.",
+		"applications.*.rules.*.rate.per":        "In how long, 1s to 24h.",
+
+		"embedding":                              "Applications whose pages frame others and vouch for people.",
+		"embedding.embedders":                    "By id: a-z, 0-9 and -, at most 32.",
+		"embedding.embedders.*.display_name":     "What people read; default: the id.",
+		"embedding.embedders.*.enabled":          "false closes it; its sessions end.",
+		"embedding.embedders.*.relation":         "proxied (one origin), same_site or cross_site.",
+		"embedding.embedders.*.origins":          "Where its pages are: scheme, host and port, nothing else.",
+		"embedding.embedders.*.applications":     "Applications that its pages may frame.",
+		"embedding.embedders.*.provider":         "The jwt provider that verifies its tokens.",
+		"embedding.embedders.*.max_roles":        "The only roles that anybody gets through it; default: no cap.",
+		"embedding.embedders.*.session":          "How long a frame stays open.",
+		"embedding.embedders.*.session.idle":     "Ends it when nobody was seen for so long.",
+		"embedding.embedders.*.session.absolute": "Ends it in any case.",
+		"embedding.embedders.*.mount":            "proxied only: path of the origin that the application is below.",
+		"embedding.embedders.*.compat_global":    "One more window property with setJWTToken.",
+		"embedding.embedders.*.debug":            "Tells the page's developer more about refusals than a code.",
 
 		"api_keys":                  "API keys people make for themselves.",
 		"api_keys.default_lifetime": "Of a new key when nothing else is asked for.",

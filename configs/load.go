@@ -145,6 +145,16 @@ func (d *decoder) complete(cfg *Config) {
 		if !d.has(join(session, "idle")) {
 			a.Session.Idle = min(cfg.Session.Idle, a.Session.Lifetime)
 		}
+		fillShapes(a.Claims)
+	}
+	for _, p := range cfg.Profiles {
+		fillShapes(p.Claims)
+	}
+	for id, e := range cfg.Embedding.Embedders {
+		e.ID, e.DisplayName = id, orElse(e.DisplayName, id)
+		if !d.has(join(join(embedders, id), "session.idle")) {
+			e.Session.Idle = min(e.Session.Idle, e.Session.Absolute)
+		}
 	}
 	if cfg.Login.DefaultProvider == "" {
 		cfg.Login.DefaultProvider = onlyPasswordProvider(cfg)
@@ -161,7 +171,7 @@ func orElse(value, other string) string {
 func onlyPasswordProvider(cfg *Config) string {
 	found := ""
 	for id, p := range cfg.Providers {
-		if p.Settings != nil && p.TakesPassword() {
+		if p.Settings != nil && !p.Disabled && p.TakesPassword() {
 			if found != "" {
 				return ""
 			}

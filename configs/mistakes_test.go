@@ -214,7 +214,7 @@ func TestREL08_MistakesInProvidersAreNamedWithTheirPlaces(t *testing.T) {
 		vars  []string
 		want  []string
 	}{
-		"no type":         {"{title: x}", nil, []string{"c.yaml:3:3: providers.p.type: is required; expected one of ldap, local, oidc"}},
+		"no type":         {"{title: x}", nil, []string{"c.yaml:3:3: providers.p.type: is required; expected one of jwt, ldap, local, oidc, saml"}},
 		"an unknown type": {"{type: odic, x: y}", nil, []string{`c.yaml:3:7: providers.p.type: unknown provider type "odic"; did you mean "oidc"?`}},
 		"a key of no kind": {
 			"{type: local, pasword: {min_length: 15}}", nil,
@@ -222,7 +222,7 @@ func TestREL08_MistakesInProvidersAreNamedWithTheirPlaces(t *testing.T) {
 		},
 		"a key of another kind": {
 			"{type: local, issuer: x}", nil,
-			[]string{"c.yaml:3:20: providers.p.issuer: unknown key; expected one of type, title, username_conflict, password"},
+			[]string{"c.yaml:3:20: providers.p.issuer: unknown key; expected one of type, title, username_conflict, disabled, password"},
 		},
 		"a nested key": {
 			"{type: local, password: {minlength: 15}}", nil,
@@ -243,6 +243,18 @@ func TestREL08_MistakesInProvidersAreNamedWithTheirPlaces(t *testing.T) {
 		"a secret that is missing names its source, once": {
 			"{type: ldap, urls: [ldaps://a], users: {base: x}, bind_password: 'env:CORP_PASSWORD'}", nil,
 			[]string{"c.yaml:3:56: providers.p.bind_password: environment variable CORP_PASSWORD is not set"},
+		},
+		"a disabled one is checked all the same, and there must be another": {
+			"{type: ldap, urls: [http://a], users: {base: x}, bind_password: 'env:P', disabled: true}",
+			[]string{"P=x"},
+			[]string{
+				"c.yaml:2:1: providers: all are disabled, so nobody could sign in",
+				"c.yaml:3:26: providers.p.urls[0]: must begin with ldaps://",
+			},
+		},
+		"an audience that is somebody else": {
+			"{type: jwt, issuer: x, audience: https://sso.example.com/}", nil,
+			[]string{"c.yaml:3:29: providers.p.audience: must be server.issuer, https://sso.example.com"},
 		},
 		"an unknown way with conflicts": {
 			"{type: local, username_conflict: merge}", nil,

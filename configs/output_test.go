@@ -112,7 +112,7 @@ func TestSamplesConformToTheSchema(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"sever: {}", "server: {issuer: []}", "applications: {a: {algorithm: none}}", "providers: {a: {type: saml}}",
+		"sever: {}", "server: {issuer: []}", "applications: {a: {algorithm: none}}", "providers: {a: {type: kerberos}}",
 		"providers: {a: {title: x}}", "mapping: {rules: {}}", "log: {level: loud}", "mapping: {rules: [{grup: x}]}",
 	} {
 		if wrong := conform(schema, document(t, []byte(text)), text); len(wrong) == 0 {
@@ -250,8 +250,14 @@ func TestDefaultProfileIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.BasePath != "/api/auth" || p.Routes.SSOLogin != "/sso/login" || p.Claims.Username != (Claim{"preferred_username", ShapeString}) ||
-		p.Claims.Roles != (Claim{"roles", ShapeList}) || !slices.Equal(p.APIKey.Headers, []string{"Authorization", "X-API-Key"}) {
+	claims := map[string]Claim{
+		"preferred_username": {From: "username", Shape: ShapeString}, "name": {From: "name", Shape: ShapeString},
+		"email": {From: "email", Shape: ShapeString}, "roles": {From: "roles", Shape: ShapeList},
+		"permissions": {From: "permissions", Shape: ShapeList},
+	}
+	if p.BasePath != "/api/auth" || p.Routes.SSOLogin != "/sso/login" || !cmp.Equal(p.Claims, claims) ||
+		p.Cookie != (CookieSpelling{Value: "opaque", SameSite: "lax"}) ||
+		!slices.Equal(p.APIKey.Headers, []string{"Authorization", "X-API-Key"}) {
 		t.Errorf("%+v", p)
 	}
 	again, err := ParseProfile("again", []byte(p.String()))
@@ -267,10 +273,12 @@ func TestProfilesSpellButNeverDecide(t *testing.T) {
 	for name, c := range map[string]struct{ from, to, want string }{
 		"a missing word":       {"  login: /login\n", "", "p.yaml:3:1: routes.login: is required"},
 		"an unknown word":      {"  login: /login\n", "  login: /login\n  logn: /x\n", `p.yaml:5:3: routes.logn: unknown key; did you mean "login"?`},
-		"a core claim":         {"  username: preferred_username", "  username: sub", `claims.username: "sub" is a core claim`},
-		"a claim twice":        {"  name: name\n  email: email\n  roles: {", "  name: roles\n  email: email\n  roles: {", "is that of name as well"},
-		"a shape that cannot":  {"shape: list}\n  permissions", "shape: string}\n  permissions", "claims.roles: cannot have the shape string"},
+		"a core claim":         {"  name: name\n  email: email\n  roles: {", "  SUB: name\n  email: email\n  roles: {", "claims.SUB: sub is a core claim"},
+		"a shape that cannot":  {"  email: email\n  roles: {", "  email: {from: email, shape: comma}\n  roles: {", "claims.email.shape: cannot be comma"},
 		"an unknown shape":     {"shape: list}\n  permissions", "shape: set}\n  permissions", `claims.roles.shape: unknown value "set"`},
+		"an unknown source":    {"  email: email\n  roles: {", "  email: mail\n  roles: {", `claims.email: unknown source "mail"; did you mean "email"?`},
+		"a cookie of ours":     {`name: "" #`, "name: __host-sp-x #", "cookie.name: names that begin with __Host-sp- are those of cookies of our own"},
+		"a header twice":       {"[Authorization, X-API-Key]", "[X-Key, x-key]", "api_key.headers[1]: x-key stands twice"},
 		"a path that climbs":   {"base_path: /api/auth", "base_path: /api/../admin", "base_path: expected a plain path"},
 		"a path of ours":       {"base_path: /api/auth", "base_path: /.sallyport/x", "base_path: expected a plain path"},
 		"two routes, one path": {"  logout: /logout", "  logout: /login", `routes.logout: "/login" is that of login as well`},

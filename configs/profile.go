@@ -3,6 +3,7 @@ package configs
 import (
 	"bytes"
 	_ "embed"
+	"maps"
 	"path"
 	"reflect"
 	"regexp"
@@ -28,9 +29,10 @@ type Profile struct {
 	Reply ReplyNames `yaml:"reply"`
 	// User names the fields of a person in replies.
 	User UserNames `yaml:"user"`
-	// Claims names the claims of tokens beyond the core ones (iss, sub, aud, exp, iat, jti, sid), which are always
-	// there under their own names.
-	Claims ClaimNames `yaml:"claims"`
+	// Claims of tokens by name, beyond the core ones, which are always there under their own names.
+	Claims map[string]Claim `yaml:"claims"`
+	// Cookie is how an application's cookie on its own host looks.
+	Cookie CookieSpelling `yaml:"cookie"`
 	// APIKey says how API keys travel.
 	APIKey APIKeySpelling `yaml:"api_key"`
 	// CSRFHeader carries the CSRF token.
@@ -78,28 +80,14 @@ type UserNames struct {
 	Permissions string `yaml:"permissions"`
 }
 
-// ClaimNames are the claims of tokens that a profile may spell.
-type ClaimNames struct {
-	Username    Claim `yaml:"username"`
-	Name        Claim `yaml:"name"`
-	Email       Claim `yaml:"email"`
-	Roles       Claim `yaml:"roles"`
-	Permissions Claim `yaml:"permissions"`
-}
-
-// Claim is a claim's name and shape. In YAML a plain word is the name.
-type Claim struct {
-	// Name in the token.
-	Name string `yaml:"name"`
-	// Shape is string (the default for single values), list (the default for roles and permissions), or comma (one
-	// string, values separated by commas).
-	Shape string `yaml:"shape" enum:"list,string,comma"`
-}
-
-// UnmarshalText reads the plain word.
-func (c *Claim) UnmarshalText(text []byte) error {
-	*c = Claim{Name: string(text)}
-	return nil
+// ProfileChanges is what a profile of the file has of its own; everything else is the built-in dialect's.
+type ProfileChanges struct {
+	// Claims by name, in the place of the built-in one's of that name.
+	Claims map[string]Claim `yaml:"claims"`
+	// Cookie of applications on their own hosts.
+	Cookie CookieSpelling `yaml:"cookie"`
+	// APIKey says how API keys travel; default: api_keys.prefix, in the built-in dialect's headers.
+	APIKey APIKeySpelling `yaml:"api_key"`
 }
 
 // APIKeySpelling says how API keys travel.
@@ -109,13 +97,6 @@ type APIKeySpelling struct {
 	// Headers a key may come in: Authorization (as bearer), X-API-Key or another of its own.
 	Headers []string `yaml:"headers"`
 }
-
-// The shapes of claims.
-const (
-	ShapeList   = "list"
-	ShapeString = "string"
-	ShapeComma  = "comma"
-)
 
 // DefaultProfile is the built-in dialect, that of our own API.
 func DefaultProfile() (*Profile, error) {
@@ -131,7 +112,7 @@ func ParseProfile(name string, data []byte) (*Profile, error) {
 	if root != nil {
 		d.decode("", root, reflect.ValueOf(p).Elem())
 		d.requireAll("", reflect.ValueOf(p).Elem())
-		p.shapes()
+		fillShapes(p.Claims)
 		d.checkProfile(p)
 	}
 	if len(d.mistakes) > 0 {
@@ -163,29 +144,17 @@ func (d *decoder) requireAll(path string, v reflect.Value) {
 	}
 }
 
-// shapes fills in those left out.
-func (p *Profile) shapes() {
-	for _, c := range []*Claim{&p.Claims.Username, &p.Claims.Name, &p.Claims.Email} {
-		c.Shape = orElse(c.Shape, ShapeString)
-	}
-	for _, c := range []*Claim{&p.Claims.Roles, &p.Claims.Permissions} {
-		c.Shape = orElse(c.Shape, ShapeList)
-	}
-}
-
 var (
 	namePattern   = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]{0,63}$`)
 	headerPattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,63}$`)
 )
 
-// coreClaims stay what they are in every profile.
-func coreClaims() []string {
-	return []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "client_id", "amr", "auth_time", "idp", "azp"}
-}
-
-// takenHeaders mean something to others.
+// takenHeaders mean something to others; those with - at the end stand for all that begin so.
 func takenHeaders() []string {
-	return []string{"Cookie", "Host", "Content-Length", "Content-Type", "Connection", "Origin", "Transfer-Encoding"}
+	return []string{
+		"Cookie", "Host", "Content-Length", "Content-Type", "Connection", "Origin", "Transfer-Encoding",
+		"Forwarded", "X-Forwarded-", "X-Original-", "Proxy-", "Sec-",
+	}
 }
 
 func (d *decoder) checkProfile(p *Profile) {
@@ -199,16 +168,9 @@ func (d *decoder) checkProfile(p *Profile) {
 	}{{"request", p.Request}, {"reply", p.Reply}, {"user", p.User}} {
 		d.checkNames(b.path, reflect.ValueOf(b.v), namePattern.MatchString, "a field name")
 	}
-	d.checkClaims(p)
-	if !prefixPattern.MatchString(p.APIKey.Prefix) {
-		d.once("api_key.prefix", "expected 1 to 16 of a-z and 0-9")
-	}
-	if len(p.APIKey.Headers) == 0 {
-		d.once("api_key.headers", "expected at least one header")
-	}
-	for i, h := range p.APIKey.Headers {
-		d.checkHeader(indexed("api_key.headers", i), h)
-	}
+	d.checkClaims("claims", p.Claims)
+	d.checkCookie("cookie", p.Cookie)
+	d.checkKeySpelling("api_key", p.APIKey)
 	d.checkHeader("csrf_header", p.CSRFHeader)
 }
 
@@ -240,32 +202,10 @@ func (d *decoder) checkNames(path string, v reflect.Value, ok func(string) bool,
 	}
 }
 
-func (d *decoder) checkClaims(p *Profile) {
-	seen := map[string]string{}
-	v := reflect.ValueOf(p.Claims)
-	for _, f := range fieldsOf(v.Type()) {
-		key := join("claims", f.key)
-		c, ok := v.FieldByIndex(f.index).Interface().(Claim)
-		if !ok {
-			continue
-		}
-		many := f.key == "roles" || f.key == "permissions"
-		switch before, twice := seen[c.Name]; {
-		case !namePattern.MatchString(c.Name):
-			d.once(key, "%q is not a claim name", c.Name)
-		case slices.Contains(coreClaims(), c.Name):
-			d.once(key, "%q is a core claim and means the same in every profile", c.Name)
-		case twice:
-			d.once(key, "%q is that of %s as well", c.Name, before)
-		case many && c.Shape == ShapeString, !many && c.Shape != ShapeString:
-			d.once(key, "cannot have the shape %s", c.Shape)
-		}
-		seen[c.Name] = f.key
-	}
-}
-
 func (d *decoder) checkHeader(path, h string) {
-	taken := slices.ContainsFunc(takenHeaders(), func(t string) bool { return strings.EqualFold(t, h) })
+	taken := slices.ContainsFunc(takenHeaders(), func(t string) bool {
+		return strings.EqualFold(t, h) || strings.HasSuffix(t, "-") && hasPrefixFold(h, t)
+	})
 	switch {
 	case !headerPattern.MatchString(h):
 		d.once(path, "%q is not a header name", h)
@@ -274,12 +214,66 @@ func (d *decoder) checkHeader(path, h string) {
 	}
 }
 
-// checkProfiles loads the dialects that applications may name.
+// checkKeySpelling checks how keys travel. Each header once: a key in one that is read twice would count as two.
+func (d *decoder) checkKeySpelling(path string, k APIKeySpelling) {
+	if !prefixPattern.MatchString(k.Prefix) {
+		d.once(join(path, "prefix"), "expected 1 to 16 of a-z and 0-9")
+	}
+	headers := join(path, "headers")
+	if len(k.Headers) == 0 {
+		d.once(headers, "expected at least one header")
+	}
+	for i, h := range k.Headers {
+		d.checkHeader(indexed(headers, i), h)
+		if slices.ContainsFunc(k.Headers[:i], func(before string) bool { return strings.EqualFold(before, h) }) {
+			d.once(indexed(headers, i), "%s stands twice", h)
+		}
+	}
+}
+
+// builtIn is the name of the built-in dialect.
+const builtIn = "default"
+
+// checkProfiles completes the dialects that applications may name.
 func (d *decoder) checkProfiles(cfg *Config) {
-	p, err := DefaultProfile()
+	base, err := DefaultProfile()
 	if err != nil {
-		d.wrong("applications", "built-in profile: %v", err)
+		d.wrong("profiles", "built-in profile: %v", err)
 		return
 	}
-	cfg.profiles = map[string]*Profile{"default": p}
+	base.APIKey.Prefix = cfg.APIKeys.Prefix
+	cfg.profiles = map[string]*Profile{builtIn: base}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Profiles)) {
+		path, changes := join("profiles", name), cfg.Profiles[name]
+		switch {
+		case name == builtIn:
+			d.wrong(path, "the profile %s is built in and stays as it is; give yours another name", name)
+			continue
+		case !idPattern.MatchString(name):
+			d.wrong(path, "%q is no name of a profile: a-z, 0-9 and . _ -, at most 63, beginning with a letter or digit", name)
+		}
+		d.checkClaims(join(path, "claims"), changes.Claims)
+		d.checkClaimValues(cfg, join(path, "claims"), changes.Claims)
+		d.checkLeftOut(join(path, "claims"), base.Claims, changes.Claims)
+		made := base.with(changes)
+		if d.has(join(path, "api_key.headers")) {
+			made.APIKey.Headers = changes.APIKey.Headers
+		}
+		d.checkCookie(join(path, "cookie"), made.Cookie)
+		d.checkKeySpelling(join(path, "api_key"), made.APIKey)
+		cfg.profiles[name] = made
+	}
+}
+
+// with returns a copy with the changes in it.
+func (p *Profile) with(changes *ProfileChanges) *Profile {
+	made := *p
+	made.Claims = overlay(p.Claims, changes.Claims)
+	made.Cookie = CookieSpelling{
+		Name: changes.Cookie.Name, Domain: changes.Cookie.Domain,
+		Value:    orElse(changes.Cookie.Value, p.Cookie.Value),
+		SameSite: orElse(changes.Cookie.SameSite, p.Cookie.SameSite),
+	}
+	made.APIKey.Prefix = orElse(changes.APIKey.Prefix, p.APIKey.Prefix)
+	return &made
 }

@@ -41,11 +41,9 @@ type schemer struct {
 func (s schemer) of(path string, v reflect.Value) object {
 	switch t := v.Type(); {
 	case t.Kind() == reflect.Pointer:
-		return s.of(path, reflect.New(t.Elem()).Elem())
+		return s.of(path, newOf(t.Elem()).Elem())
 	case t == reflect.TypeFor[Provider]():
 		return s.provider(path)
-	case t == reflect.TypeFor[Application]():
-		return s.block(path, reflect.ValueOf(defaultApplication()))
 	case isBlock(t) && isText(t):
 		return object{"oneOf": []any{object{"type": "string"}, s.block(path, v)}}
 	case isBlock(t):
@@ -62,7 +60,7 @@ func (s schemer) of(path string, v reflect.Value) object {
 	case t.Kind() == reflect.String:
 		return withDefault(object{"type": []string{"string", "number"}}, v, v.String())
 	case t.Kind() == reflect.Bool:
-		return object{"type": "boolean"}
+		return withDefault(object{"type": "boolean"}, v, v.Bool())
 	case v.CanInt(), v.CanUint():
 		return withDefault(object{"type": "integer"}, v, v.Interface())
 	default:
@@ -119,7 +117,7 @@ func (s schemer) provider(path string) object {
 		if settings := reflect.ValueOf(s.types[kind]()); settings.Kind() == reflect.Pointer {
 			s.properties(join("providers", kind), settings.Elem(), properties, &required)
 		}
-		s.properties(path, reflect.ValueOf(defaultProvider()), properties, &required)
+		s.properties(path, defaultOf(reflect.TypeFor[Provider]()), properties, &required)
 		properties["type"] = object{"const": kind, "description": s.texts[join(path, "type")]}
 		kinds = append(kinds, closed(properties, required))
 	}

@@ -22,17 +22,23 @@ var pathPattern = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*/?$`)
 
 // parseWebURL accepts https URLs, and http ones for this machine only, in exactly one spelling.
 func parseWebURL(raw string) (urlPlace, error) {
+	place, err := parsePlainURL(raw)
+	if err == nil && place.scheme == "http" && !isLocalHost(place.hostname) {
+		return urlPlace{}, errors.New("must be https; http is for localhost, names below it and loopback addresses")
+	}
+	return place, err
+}
+
+// parsePlainURL accepts https and http URLs that every reader takes apart alike.
+func parsePlainURL(raw string) (urlPlace, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return urlPlace{}, errors.New("is not a URL, expected one such as https://sso.example.com")
 	}
 	host := u.Hostname()
-	local := isLocalHost(host)
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http", u.Opaque != "", host == "":
 		return urlPlace{}, errors.New("expected an absolute URL such as https://sso.example.com")
-	case u.Scheme == "http" && !local:
-		return urlPlace{}, errors.New("must be https; http is for localhost, names below it and loopback addresses")
 	case u.User != nil, u.RawQuery != "", u.ForceQuery, strings.Contains(raw, "#"):
 		return urlPlace{}, errors.New("must have no user, query or fragment")
 	case !isHost(host):

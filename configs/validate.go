@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"maps"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -36,6 +37,7 @@ func (d *decoder) validate(cfg *Config) {
 	d.checkMapping(cfg)
 	d.checkProfiles(cfg)
 	d.checkApplications(cfg)
+	d.checkEmbedding(cfg)
 }
 
 func (d *decoder) checkServer(s *Server) {
@@ -120,6 +122,8 @@ func without(list []string, s string) []string {
 func (d *decoder) checkProviders(cfg *Config) {
 	if len(cfg.Providers) == 0 {
 		d.wrong("providers", "at least one provider is needed, or nobody can sign in")
+	} else if !slices.ContainsFunc(slices.Collect(maps.Values(cfg.Providers)), func(p *Provider) bool { return !p.Disabled }) {
+		d.wrong("providers", "all are disabled, so nobody could sign in")
 	}
 	for _, id := range slices.Sorted(maps.Keys(cfg.Providers)) {
 		path, p := join("providers", id), cfg.Providers[id]
@@ -128,6 +132,9 @@ func (d *decoder) checkProviders(cfg *Config) {
 		if v, ok := p.Settings.(interface{ Validate() error }); ok {
 			d.adopt(path, v.Validate())
 		}
+		if p.Type == kindJWT {
+			d.checkAudience(cfg, join(path, "audience"), p.Settings)
+		}
 		if w, ok := p.Settings.(interface{ Warnings() []string }); ok {
 			for _, s := range w.Warnings() {
 				key, text := splitKey(path, s)
@@ -135,6 +142,32 @@ func (d *decoder) checkProviders(cfg *Config) {
 			}
 		}
 	}
+}
+
+// kindJWT is the kind of the providers that embedding applications name.
+const kindJWT = "jwt"
+
+// checkAudience: a token that embedding applications make for us names us, as nobody else is named. The kind does not
+// know who we are.
+func (d *decoder) checkAudience(cfg *Config, key string, settings any) {
+	audience := textOf(settings, "audience")
+	if audience != "" && audience != cfg.Server.Issuer && cfg.Server.Issuer != "" && !d.faulty(key) {
+		d.wrong(key, "must be server.issuer, %s", cfg.Server.Issuer)
+	}
+}
+
+// textOf reads a text of a kind's own block, "" where it has none.
+func textOf(settings any, key string) string {
+	v := reflect.ValueOf(settings)
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		return ""
+	}
+	for _, f := range fieldsOf(v.Elem().Type()) {
+		if f.key == key && f.typ.Kind() == reflect.String {
+			return v.Elem().FieldByIndex(f.index).String()
+		}
+	}
+	return ""
 }
 
 // adopt gives the errors of a kind, which begin with their key, their places. What was already found at a key is not
@@ -168,9 +201,11 @@ func splitKey(path, s string) (key, text string) {
 func (d *decoder) checkLogin(cfg *Config) {
 	ids := slices.Sorted(maps.Keys(cfg.Providers))
 	l := cfg.Login
-	switch _, exists := cfg.Providers[l.DefaultProvider]; {
+	switch p, exists := cfg.Providers[l.DefaultProvider]; {
 	case l.DefaultProvider != "" && !exists:
 		d.wrong("login.default_provider", "there is no provider %q%s", l.DefaultProvider, suggestion(l.DefaultProvider, ids))
+	case exists && p.Disabled:
+		d.warn("login.default_provider", "provider %s is disabled: a name without a domain rule goes nowhere", p.ID)
 	case l.DefaultProvider == "" && passwordProviders(cfg) > 1:
 		d.warn("login.default_provider", "is not set though several providers take passwords: "+
 			"a name without a domain rule goes nowhere")
@@ -180,15 +215,18 @@ func (d *decoder) checkLogin(cfg *Config) {
 		if !isHost(domain) || !strings.Contains(domain, ".") {
 			d.wrong(path, "%q is no domain, expected one in lower case (punycode) such as corp.example", domain)
 		}
-		if _, exists := cfg.Providers[id]; !exists {
+		switch p, exists := cfg.Providers[id]; {
+		case !exists:
 			d.wrong(path, "there is no provider %q%s", id, suggestion(id, ids))
+		case p.Disabled:
+			d.warn(path, "provider %s is disabled: names of this domain go nowhere", id)
 		}
 	}
 }
 
 func passwordProviders(cfg *Config) (n int) {
 	for _, p := range cfg.Providers {
-		if p.Settings != nil && p.TakesPassword() {
+		if p.Settings != nil && !p.Disabled && p.TakesPassword() {
 			n++
 		}
 	}

@@ -20,7 +20,7 @@ func (d *decoder) checkApplications(cfg *Config) {
 	}
 	for i, id := range ids {
 		for _, other := range ids[:i] {
-			d.comparePair(cfg.Applications[other], cfg.Applications[id])
+			d.comparePair(cfg, cfg.Applications[other], cfg.Applications[id])
 		}
 	}
 }
@@ -41,6 +41,8 @@ func (d *decoder) checkApplication(cfg *Config, path string, a *Application) {
 		d.wrong(join(path, "profile"), "there is no profile %q%s", a.Profile,
 			suggestion(a.Profile, slices.Sorted(maps.Keys(cfg.profiles))))
 	}
+	d.checkOwnClaims(cfg, join(path, "claims"), a)
+	d.checkOwnCookie(cfg, path, a)
 	d.checkSigning(path, a)
 	d.between(join(path, "token_lifetime"), a.TokenLifetime, time.Minute, 24*time.Hour)
 	if a.TokenLifetime > 15*time.Minute {
@@ -50,6 +52,16 @@ func (d *decoder) checkApplication(cfg *Config, path string, a *Application) {
 	d.checkSession(join(path, "session"), a.Session)
 	if a.ForwardToken && a.URL == "" {
 		d.wrong(join(path, "forward_token"), "needs url: forward-auth knows an application by its host")
+	}
+	d.checkUpstream(cfg, join(path, "upstream"), a)
+	d.checkAccessRules(cfg, join(path, "rules"), a)
+}
+
+func (d *decoder) checkOwnClaims(cfg *Config, path string, a *Application) {
+	d.checkClaims(path, a.Claims)
+	d.checkClaimValues(cfg, path, a.Claims)
+	if p, ok := cfg.Profile(a.Profile); ok {
+		d.checkLeftOut(path, p.Claims, a.Claims)
 	}
 }
 
@@ -92,7 +104,7 @@ func (d *decoder) checkSigning(path string, a *Application) {
 }
 
 // comparePair finds what two applications may not share. The later one by id is told.
-func (d *decoder) comparePair(a, b *Application) {
+func (d *decoder) comparePair(cfg *Config, a, b *Application) {
 	path := join("applications", b.ID)
 	if a.Audience == b.Audience {
 		d.wrong(join(path, "audience"), "%q is the audience of %s as well: tokens of one would open the other",
@@ -101,6 +113,7 @@ func (d *decoder) comparePair(a, b *Application) {
 	if a.Algorithm == "HS256" && b.Algorithm == "HS256" && a.Secret.IsSet() && a.Secret.Reveal() == b.Secret.Reveal() {
 		d.wrong(join(path, "secret"), "is the same as that of %s: each could make the other's tokens", a.ID)
 	}
+	d.compareCookies(cfg, a, b)
 	if a.place.host == "" || b.place.hostname != a.place.hostname {
 		return
 	}

@@ -132,6 +132,15 @@ type Env struct {
 	Now func() time.Time
 	// Dir is the folder that relative file names in the configuration start from.
 	Dir string
+	// Keep, when set, keeps documents of upstream's beyond the process.
+	Keep Keeper
+}
+
+// Keeper keeps a document for as long as the house stands, so that a restart while upstream is away finds the last good
+// copy. Kept returns nothing for a name it does not know.
+type Keeper interface {
+	Keep(ctx context.Context, name string, document []byte) error
+	Kept(ctx context.Context, name string) ([]byte, error)
 }
 
 // Config is the configuration of one kind: a struct decoded strictly from YAML. Validate finds the mistakes in its text,

@@ -89,14 +89,14 @@ func TestABrokenProviderHasItsDoorAndLetsNobodyIn(t *testing.T) {
 			return err
 		}},
 		"an assertion posted to another": {AsPosted, func(s *Set) error {
-			_, _, once, err := s.All()[0].(OnceProvider).Once(identity.Assertion{}) //nolint:errcheck // a panic fails the test
+			_, _, once, err := s.All()[0].(OnceProvider).Once(identity.Assertion{})
 			if !once {
 				return errors.New("it may be used again")
 			}
 			return err
 		}},
 		"a check": {AsToken, func(s *Set) error {
-			return Check(t.Context(), s.All()[0].(Checker)) //nolint:errcheck // a panic fails the test
+			return Check(t.Context(), s.All()[0].(Checker))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestABrokenProviderHasNoAbilityThatIsNotItsOwn(t *testing.T) {
 func TestNoAnswerAboutSomebodyIsNoStatementAboutThem(t *testing.T) {
 	last := identity.Assertion{Identity: identity.Identity{Subject: "ada", Groups: []string{"viewers"}}}
 	for _, as := range []Ability{AsPassword, AsRedirect} {
-		r := brokenAs(as).(Refresher) //nolint:errcheck // a panic fails the test
+		r := brokenAs(as).(Refresher)
 		again, err := r.Refresh(t.Context(), last)
 		if !errors.Is(err, identity.ErrUnavailable) || len(again.Identity.Groups) != 1 {
 			t.Errorf("ability %d: %+v, %v", as, again, err)

@@ -127,6 +127,15 @@ func (r *Keyring) publish() error {
 // keyrings give equal bytes.
 func (r *Keyring) JWKS() []byte { return bytes.Clone(r.jwks) }
 
+// Published returns every key, whatever its state, oldest first.
+func (r *Keyring) Published() []PublishedKey {
+	all := make([]PublishedKey, len(r.keys))
+	for i := range r.keys {
+		all[i] = r.keys[i].PublishedKey
+	}
+	return all
+}
+
 // PEM returns a public key as PKIX PEM, for verifiers that cannot read a JWK set. An unknown kid is
 // identity.ErrNotFound.
 func (r *Keyring) PEM(kid string) ([]byte, error) {

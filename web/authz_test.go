@@ -622,6 +622,81 @@ func TestFWD05_ForwardAuthsDecisionsDoNotMix(t *testing.T) {
 	wg.Wait()
 }
 
+func TestRulesHoldInEverySpelling(t *testing.T) {
+	h := newHouse(t)
+	cookie := h.opened("lena", "http://app.localhost/", "app")
+	h.configure(ruled(
+		&broker.Rule{Path: "/"},
+		&broker.Rule{Path: "/admin/", Require: []string{"admin"}},
+		&broker.Rule{Path: "/public/", Public: true},
+		&broker.Rule{Path: "/read/", Methods: []string{"GET"}},
+		&broker.Rule{Path: "/keys/", Carriers: []broker.Carrier{broker.APIKey}},
+		&broker.Rule{Path: "/slow/", Requests: 1, Per: time.Minute},
+		&broker.Rule{Path: "/slower/", Requests: 1, Per: time.Minute},
+	))
+	const at = "http://app.localhost"
+	for name, c := range map[string]struct {
+		method, path, cookie string
+		status               int
+		code                 string
+	}{
+		"allowed":                        {"GET", "/x", cookie, 0, ""},
+		"a role that is missing":         {"GET", "/admin/x", cookie, 403, "no_role"},
+		"a decoded path":                 {"GET", "/%61dmin/x", cookie, 403, "no_role"},
+		"a method that is not allowed":   {"POST", "/read/x", cookie, 403, "method_denied"},
+		"HEAD is a GET":                  {"HEAD", "/read/x", cookie, 0, ""},
+		"another carrier":                {"GET", "/keys/x", cookie, 403, "carrier_denied"},
+		"public":                         {"POST", "/public/x", "", 0, ""},
+		"nobody":                         {"POST", "/x", "", 401, "unauthenticated"},
+		"dots":                           {"GET", "/public/../admin/", cookie, 403, "original_url_invalid"},
+		"dots, encoded":                  {"GET", "/public/%2e%2e/admin/", cookie, 403, "original_url_invalid"},
+		"dots, encoded twice":            {"GET", "/public/%252e%252e/admin/", cookie, 403, "original_url_invalid"},
+		"slashes":                        {"GET", "//admin/", cookie, 403, "original_url_invalid"},
+		"an encoded slash":               {"GET", "/public/..%2fadmin/", cookie, 403, "original_url_invalid"},
+		"a parameter of a path segment":  {"GET", "/public/..;/admin/", cookie, 403, "original_url_invalid"},
+		"dots at a public path, nobody":  {"GET", "/public/../admin/", "", 403, "original_url_invalid"},
+		"a query may be what it likes":   {"GET", "/x?../%2f//;", cookie, 0, ""},
+		"a public path keeps who it is":  {"GET", "/public/y", cookie, 0, ""},
+		"a method nobody has heard of":   {"BREW", "/read/x", cookie, 403, "method_denied"},
+		"a method in lower case is none": {"get", "/read/x", cookie, 403, "method_denied"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := h.program()
+			b.t = t
+			var headers []string
+			if c.cookie != "" {
+				headers = []string{"Cookie", c.cookie}
+			}
+			for what, p := range map[string]*page{
+				"nginx":   b.ask(at+c.path, append(headers, "X-Original-Method", c.method)...),
+				"forward": b.askForward(about(at+c.path).with("Method", c.method), headers...),
+			} {
+				switch {
+				case c.code != "":
+					p.problem(c.status, c.code)
+				case p.status != 204 && p.status != 200:
+					t.Errorf("%s: %d %s", what, p.status, p.header.Get("X-Error"))
+				case (p.header.Get("X-Auth-User") == "lena") != (c.cookie != "") || p.header.Values("X-Auth-User") == nil:
+					t.Errorf("%s: as %q", what, p.header.Values("X-Auth-User"))
+				}
+			}
+		})
+	}
+	h.program().ask(at+"/public/", "Cookie", cookie).problem(403, "original_url_missing") // the method was not told
+	h.program().ask(at+"/x", "Cookie", cookie, "X-Original-Method", "GET", "X-Original-Method", "POST").problem(403, "original_url_missing")
+	h.program().ask(at+"/slow/", "Cookie", cookie, "X-Original-Method", "GET").want(204, "")
+	h.program().ask(at+"/slow/", "Cookie", cookie, "X-Original-Method", "GET").problem(403, "rate_limited") // nginx knows no 429
+	h.program().askForward(about(at+"/slower/"), "Cookie", cookie).want(200, "")
+	p := h.program().askForward(about(at+"/slower/"), "Cookie", cookie, "Accept", "text/html")
+	p.problem(429, "rate_limited")
+	if p.header.Get("Retry-After") != "60" {
+		t.Errorf("Retry-After %q", p.header.Get("Retry-After"))
+	}
+	h.clock.advance(6 * time.Second)
+	h.store.broken.Store(true)
+	h.program().askForward(about(at+"/public/"), "Cookie", cookie).problem(503, "unavailable") // not even there
+}
+
 // TestFWD02_TheTraefikExampleLeavesNothingOfTheClients does to a request what Traefik's source does with the documented
 // options, in place of a Traefik: delete and copy the listed headers, then those of the expression, then clean.
 func TestFWD02_TheTraefikExampleLeavesNothingOfTheClients(t *testing.T) {

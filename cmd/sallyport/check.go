@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"text/tabwriter"
-	"time"
 
 	"sallyport/configs"
 	"sallyport/providers"
@@ -28,11 +26,19 @@ type found struct {
 	Warnings []configs.Warning `json:"warnings"`
 }
 
-// Run prints mistakes and warnings by file and line.
-func (k configCheckCmd) Run(c *console, flags *cli) error {
+// Run prints mistakes and warnings by file and line. A provider that cannot be opened, because a file that it needs is
+// not there, does not keep the server from starting; it is a mistake all the same.
+func (k configCheckCmd) Run(ctx context.Context, c *console, flags *cli) error {
 	config, warnings, err := readConfig(c, flags.File)
 	var mistakes configs.Mistakes
-	if err != nil && !errors.As(err, &mistakes) {
+	var frames []string
+	switch {
+	case err == nil:
+		mistakes, frames, err = tried(ctx, config)
+		if err != nil {
+			return err
+		}
+	case !errors.As(err, &mistakes):
 		return err
 	}
 	if k.JSON {
@@ -47,15 +53,41 @@ func (k configCheckCmd) Run(c *console, flags *cli) error {
 		for _, w := range warnings {
 			_, _ = fmt.Fprintln(c.out, "warning:", w)
 		}
-		if err == nil {
+		if len(mistakes) == 0 {
+			for _, f := range frames {
+				_, _ = fmt.Fprintln(c.out, f)
+			}
 			_, _ = fmt.Fprintf(c.out, "%s: fine (%d providers, %d applications, %d rules)\n", config.Name(),
 				len(config.Providers), len(config.Applications), len(config.Mapping.Rules))
 		}
 	}
-	if err != nil {
+	if len(mistakes) > 0 {
 		return errFinding
 	}
 	return nil
+}
+
+// tried finds what cannot be opened, and says what embedding pages and browsers will be sent. It asks nobody.
+func tried(ctx context.Context, config *configs.Config) (mistakes configs.Mistakes, frames []string, err error) {
+	set, err := storeless().open(ctx, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer set.Close()
+	wrong := func(key string, why error) {
+		mistakes = append(mistakes, configs.Mistake{Place: configs.Place{File: config.Name()}, Key: key, Text: providers.Words(why)})
+	}
+	for _, p := range set.All() {
+		if err := providers.BrokenBy(p); err != nil {
+			wrong("providers."+p.Info().ID, err)
+		}
+	}
+	snap, err := snapshotOf(config, set, 0)
+	if err != nil {
+		wrong("applications", err) // a file that an application needs
+		return mistakes, nil, nil
+	}
+	return mistakes, embeddingSummary(snap), nil
 }
 
 type configPrintCmd struct{}
@@ -79,62 +111,4 @@ func (configSchemaCmd) Run(c *console) error {
 	}
 	_, err = c.out.Write(append(schema, '\n'))
 	return err
-}
-
-type providerCmd struct {
-	List providerListCmd `cmd:"" help:"List the configured providers and ask each whether it answers."`
-}
-
-type providerListCmd struct {
-	JSON bool `help:"Print one JSON object a line."`
-}
-
-// state is a provider as the list shows it.
-type state struct {
-	ID    string `json:"id"`
-	Type  string `json:"type"`
-	Title string `json:"title"`
-	State string `json:"state"`
-	Error string `json:"error,omitempty"`
-}
-
-// Run asks every provider. It ends with 2 when one does not answer.
-func (p providerListCmd) Run(ctx context.Context, c *console, flags *cli) error {
-	down := false
-	err := withHouse(ctx, c, flags.File, func(h *house) error {
-		table := tabwriter.NewWriter(c.out, 0, 4, 2, ' ', 0)
-		if !p.JSON {
-			_, _ = fmt.Fprintln(table, "ID\tTYPE\tSTATE\tTITLE\tERROR")
-		}
-		for _, provider := range h.broker.Current().Providers.All() {
-			s := look(ctx, provider)
-			down = down || s.State == "down"
-			if p.JSON {
-				if err := json.NewEncoder(c.out).Encode(s); err != nil {
-					return err
-				}
-				continue
-			}
-			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", s.ID, s.Type, s.State, s.Title, s.Error)
-		}
-		return table.Flush()
-	})
-	if err == nil && down {
-		return errFinding
-	}
-	return err
-}
-
-func look(ctx context.Context, p providers.Provider) state {
-	s := state{ID: p.Info().ID, Type: p.Info().Type, Title: p.Info().Title, State: "up"}
-	checker, ok := p.(providers.Checker)
-	if !ok {
-		return s
-	}
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	if err := checker.Check(ctx); err != nil {
-		s.State, s.Error = "down", err.Error()
-	}
-	return s
 }

@@ -12,6 +12,7 @@ import (
 	"sallyport/audit"
 	"sallyport/broker"
 	"sallyport/configs"
+	"sallyport/providers"
 	"sallyport/providers/local"
 	"sallyport/storage"
 	"sallyport/storage/sqlite"
@@ -53,6 +54,9 @@ type house struct {
 	opener  opener
 	hasher  *local.Hasher
 	metrics *operations.Metrics
+	monitor *providers.Monitor
+	// inForce is the configuration that was loaded last; load alone reads and writes it, and is never called twice at once.
+	inForce *configs.Config
 }
 
 // openHouse opens the store of a configuration, making it and its master key when there is nothing yet, and loads the
@@ -68,8 +72,9 @@ func openHouse(ctx context.Context, c *configs.Config, log *slog.Logger, events 
 		return nil, err
 	}
 	h := &house{log: log, now: time.Now, store: store, hasher: local.NewHasher(local.HasherOptions{}), metrics: operations.NewMetrics()}
-	h.opener = opener{log: log, now: h.now, people: localPeople{store, h.now}, hasher: h.hasher}
-	h.broker = broker.New(broker.Options{Store: store, Log: log, Now: h.now, OnEvent: h.metrics.Event})
+	h.opener = opener{log: log, now: h.now, people: localPeople{store, h.now}, hasher: h.hasher, keep: keptCopies{store}}
+	h.monitor = providers.NewMonitor(log, h.now)
+	h.broker = broker.New(broker.Options{Store: store, Log: log, Now: h.now, OnEvent: h.heard})
 	h.gauges()
 	if err := h.load(ctx, c, events...); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -77,10 +82,34 @@ func openHouse(ctx context.Context, c *configs.Config, log *slog.Logger, events 
 	return h, nil
 }
 
+// heard counts an audit event, and lets the monitor know how a sign-in at a provider ended.
+func (h *house) heard(e audit.Event) {
+	h.metrics.Event(e)
+	switch {
+	case e.Type == audit.SignInSucceeded:
+		h.monitor.Answered(e.Provider)
+	case e.Type == audit.SignInRefused && (e.Code == providers.CodeUnavailable || e.Code == providers.CodeMisconfigured):
+		h.monitor.Unanswered(e.Provider)
+	}
+}
+
+// lights is the monitor's knowledge for the operations surface.
+func (h *house) lights() []operations.Provider {
+	states := h.monitor.States()
+	out := make([]operations.Provider, 0, len(states))
+	for _, s := range states {
+		out = append(out, operations.Provider{
+			ID: s.ID, Type: s.Type, State: string(s.Status), Since: s.Since, CheckedAt: s.CheckedAt, Error: s.Error,
+		})
+	}
+	return out
+}
+
 // gauges shows what the house counts by itself.
 func (h *house) gauges() {
+	h.metrics.Providers(h.lights)
 	h.metrics.Gauge("sallyport_background_panics", "Panics caught in background work.",
-		func() float64 { return float64(h.broker.Panics()) })
+		func() float64 { return float64(h.broker.Panics() + h.monitor.Panics()) })
 	h.metrics.Gauge("sallyport_password_hashes", "Password hashes computed since the start.",
 		func() float64 { return float64(h.hasher.Runs()) })
 	h.metrics.Gauge("sallyport_password_hashes_waiting", "Sign-ins waiting for a free hashing slot.",
@@ -112,24 +141,42 @@ func (h *house) load(ctx context.Context, c *configs.Config, events ...audit.Eve
 	if err != nil {
 		return err
 	}
-	generation, err := h.broker.Generation(ctx, c.Hash())
-	if err != nil {
-		return err
-	}
-	snap, err := snapshotOf(c, set, generation)
-	if err != nil {
-		return err
-	}
-	before, err := h.broker.Load(ctx, snap, events...)
+	before, err := h.put(ctx, c, set, events)
 	if err != nil {
 		set.Close()
 		return err
 	}
+	h.inForce = c
+	h.monitor.Watch(set)
 	if before != nil {
 		// Sign-ins that began under the earlier configuration end under it; a whole one takes ten seconds at most.
 		time.AfterFunc(15*time.Second, before.Providers.Close)
 	}
 	return nil
+}
+
+// put makes the configuration with its opened providers the one in force, and returns the one before.
+func (h *house) put(
+	ctx context.Context, c *configs.Config, set *providers.Set, events []audit.Event,
+) (*broker.Snapshot, error) {
+	generation, err := h.broker.Generation(ctx, c.Hash())
+	if err != nil {
+		return nil, err
+	}
+	snap, err := snapshotOf(c, set, generation)
+	if err != nil {
+		return nil, err
+	}
+	return h.broker.Load(ctx, snap, events...)
+}
+
+// mend loads the configuration in force once more when a provider that could not be opened can be opened now.
+func (h *house) mend(ctx context.Context) error {
+	if !h.broker.Current().Providers.Mended(ctx) {
+		return nil
+	}
+	h.log.InfoContext(ctx, "a provider that could not be opened can be now, the configuration is loaded again")
+	return h.load(ctx, h.inForce)
 }
 
 // loaded is the event of a configuration that a server answers under; the command line leaves none. The configuration's

@@ -28,13 +28,14 @@ var errFinding = errors.New("finding")
 type cli struct {
 	File string `name:"config" short:"c" env:"SALLYPORT_CONFIG" type:"path" help:"Configuration file. Without one, and without ./sallyport.yaml, a small default is used: local accounts, SQLite in ./data."`
 
-	Serve    serveCmd    `cmd:"" help:"Run the broker."`
-	Demo     demoCmd     `cmd:"" help:"Run the broker with a directory, an identity provider, people and applications to try."`
-	Check    configCmd   `cmd:"" name:"config" help:"Check, print or describe the configuration."`
-	Explain  explainCmd  `cmd:"" help:"Say which rule gives somebody which role, and why the others do not."`
-	User     userCmd     `cmd:"" help:"Manage people."`
-	Provider providerCmd `cmd:"" help:"Look at the configured providers."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Serve    serveCmd      `cmd:"" help:"Run the broker."`
+	Demo     demoCmd       `cmd:"" help:"Run the broker with a directory, an identity provider, people and applications to try."`
+	Check    configCmd     `cmd:"" name:"config" help:"Check, print or describe the configuration."`
+	Explain  explainCmd    `cmd:"" help:"Say which rule gives somebody which role, and why the others do not."`
+	User     userCmd       `cmd:"" help:"Manage people."`
+	Provider providerCmd   `cmd:"" help:"Look at the configured providers."`
+	Signing  signingKeyCmd `cmd:"" name:"signing-key" help:"Look at the keys that tokens are signed with."`
+	Version  versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // console is what commands talk to; tests put their own in its place.

@@ -1,18 +1,23 @@
 package main
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 
 	"sallyport/broker"
 	"sallyport/configs"
 )
 
-// spellProfile hands a configured dialect to the broker. Empty names are left out, which switches the field, route or
-// claim off.
-func spellProfile(name string, p *configs.Profile, keyPrefix string) *broker.Profile {
+// spellProfile hands a configured dialect to the broker. Empty names are left out, which switches the field or route off.
+func spellProfile(name string, p *configs.Profile) *broker.Profile {
 	return &broker.Profile{
-		Name: name, BasePath: p.BasePath, KeyHeaders: canonical(p.APIKey.Headers), KeyPrefix: keyPrefix, CSRFHeader: p.CSRFHeader,
-		Error: p.Error,
+		Name: name, BasePath: p.BasePath, KeyHeaders: canonical(p.APIKey.Headers), KeyPrefix: p.APIKey.Prefix,
+		CSRFHeader: p.CSRFHeader, Error: p.Error,
+		Cookie: broker.CookieSpelling{
+			Name: p.Cookie.Name, Domain: p.Cookie.Domain,
+			Token: p.Cookie.Value == configs.ValueToken, Strict: p.Cookie.SameSite == configs.SameSiteStrict,
+		},
 		Routes: named(map[string]string{
 			"login": p.Routes.Login, "logout": p.Routes.Logout, "csrf": p.Routes.CSRF, "me": p.Routes.Me,
 			"validate": p.Routes.Validate, "permissions": p.Routes.Permissions, "sessions": p.Routes.Sessions,
@@ -30,7 +35,6 @@ func spellProfile(name string, p *configs.Profile, keyPrefix string) *broker.Pro
 			"id": p.User.ID, "username": p.User.Username, "name": p.User.Name, "email": p.User.Email,
 			"roles": p.User.Roles, "permissions": p.User.Permissions,
 		}),
-		Claims: claimsOf(p.Claims),
 	}
 }
 
@@ -53,17 +57,15 @@ func named(all map[string]string) map[string]string {
 	return out
 }
 
-func claimsOf(c configs.ClaimNames) []broker.Claim {
-	var out []broker.Claim
-	for _, claim := range []struct {
-		source string
-		spelt  configs.Claim
-	}{
-		{"username", c.Username}, {"name", c.Name}, {"email", c.Email}, {"roles", c.Roles}, {"permissions", c.Permissions},
-	} {
-		if claim.spelt.Name != "" {
-			out = append(out, broker.Claim{Source: claim.source, Name: claim.spelt.Name, Shape: claim.spelt.Shape})
-		}
+// claimsOf lists claims in the order of their names.
+func claimsOf(claims map[string]configs.Claim) []broker.Claim {
+	out := make([]broker.Claim, 0, len(claims))
+	for _, name := range slices.Sorted(maps.Keys(claims)) {
+		c := claims[name]
+		out = append(out, broker.Claim{
+			Name: name, Source: c.From, Value: c.Value, Shape: c.Shape, Rename: c.Rename, Only: c.Only, Prefer: c.Prefer,
+			Template: c.Template,
+		})
 	}
 	return out
 }

@@ -8,18 +8,22 @@ import (
 	"sallyport/broker"
 	"sallyport/broker/people"
 	"sallyport/identity"
+	"sallyport/providers/jwt"
 	"sallyport/providers/ldap"
 	"sallyport/providers/local"
 	"sallyport/providers/oidc"
+	"sallyport/providers/saml"
 )
 
 // providerTypes is the one table of the kinds of doors: type in the configuration → the struct its block is decoded
 // into. Who adds a kind adds a line here.
 func providerTypes() map[string]func() any {
 	return map[string]func() any{
-		"local": func() any { return &local.Config{} },
-		"ldap":  func() any { return &ldap.Config{} },
-		"oidc":  func() any { return &oidc.Config{} },
+		"local":   func() any { return &local.Config{} },
+		"ldap":    func() any { return &ldap.Config{} },
+		"oidc":    func() any { return &oidc.Config{} },
+		saml.Kind: func() any { return &saml.Config{} },
+		jwt.Kind:  func() any { return &jwt.Config{} },
 	}
 }
 

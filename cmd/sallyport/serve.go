@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -83,9 +84,10 @@ func (s *server) serve(ctx context.Context, listener net.Listener, front func(ht
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	work := make(chan struct{})
-	go func() { defer close(work); s.broker.Run(background) }()
-	go s.watch(background)
+	var work sync.WaitGroup
+	work.Go(func() { s.broker.Run(background) })
+	work.Go(func() { s.monitor.Run(background) })
+	work.Go(func() { s.watch(background) })
 
 	failed := make(chan error, 2)
 	go func() { failed <- serveOn(main, listener) }()
@@ -109,7 +111,7 @@ func (s *server) serve(ctx context.Context, listener net.Listener, front func(ht
 	defer cancel()
 	err = errors.Join(err, main.Shutdown(last), operations.Shutdown(last))
 	stop()
-	<-work
+	work.Wait()
 	s.log.Info("stopped")
 	return err
 }
@@ -215,8 +217,8 @@ func (s *server) offerSetup(ctx context.Context) {
 		"first administrator.\nIt works once, and a new start prints a new one:\n\n  %s\n\n", link)
 }
 
-// watch loads the configuration again on SIGHUP and when its content changed. A broken file changes nothing and says so
-// (REL-08).
+// watch loads the configuration again on SIGHUP, when its content changed, and when a provider that could not be opened
+// can be opened now. A broken file changes nothing and says so (REL-08).
 func (s *server) watch(ctx context.Context) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
@@ -234,6 +236,9 @@ func (s *server) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		said = s.reload(ctx, asked, said)
+		if err := s.mend(ctx); err != nil {
+			s.log.WarnContext(ctx, "configuration not loaded again", "err", err)
+		}
 	}
 }
 

@@ -2,12 +2,6 @@ package saml
 
 import (
 	"cmp"
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/url"
@@ -256,18 +250,6 @@ func (c *Config) Warnings() []string {
 	return out
 }
 
-// Open makes the provider. It reads the named files and asks nothing of the network.
-func (c *Config) Open(_ context.Context, id, title string, env providers.Env) (providers.Provider, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	p := newProvider(providers.Info{ID: id, Type: Kind, Title: cmp.Or(title, id)}, c.withDefaults(), env)
-	if err := p.prepare(env.Dir); err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
 // withDefaults returns a copy in which nothing is left to guess.
 func (c *Config) withDefaults() Config {
 	d := *c
@@ -282,58 +264,4 @@ func (c *Config) withDefaults() Config {
 	}
 	d.Skew = &skew
 	return d
-}
-
-// readCertificates reads PEM files.
-func readCertificates(files []string, dir string) ([]*x509.Certificate, error) {
-	var out []*x509.Certificate
-	for _, file := range files {
-		data, err := providers.ReadFile(dir, file, maxPEM)
-		if err != nil {
-			return nil, err
-		}
-		before := len(out)
-		for {
-			var block *pem.Block
-			if block, data = pem.Decode(data); block == nil {
-				break
-			}
-			if block.Type != "CERTIFICATE" {
-				return nil, fmt.Errorf("%s holds something else than certificates", file)
-			}
-			certificate, err := usable(block.Bytes)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", file, err)
-			}
-			out = append(out, certificate)
-		}
-		if len(out) == before {
-			return nil, fmt.Errorf("%s holds no certificate", file)
-		}
-	}
-	if len(out) > maxCertificates {
-		return nil, fmt.Errorf("more than %d certificates", maxCertificates)
-	}
-	return out, nil
-}
-
-// usable parses a certificate and refuses keys that are weak, or of a kind no allowed algorithm has.
-func usable(der []byte) (*x509.Certificate, error) {
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, errors.New("a certificate cannot be read")
-	}
-	switch key := certificate.PublicKey.(type) {
-	case *rsa.PublicKey:
-		if key.N.BitLen() < minRSA {
-			return nil, fmt.Errorf("a certificate has an RSA key of less than %d bits", minRSA)
-		}
-	case *ecdsa.PublicKey:
-		if !slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, key.Curve) {
-			return nil, errors.New("a certificate has a key on a curve that is not supported")
-		}
-	default:
-		return nil, errors.New("a certificate has neither an RSA nor an ECDSA key")
-	}
-	return certificate, nil
 }

@@ -132,6 +132,7 @@ func TestOneBrokenThing(t *testing.T) {
 		"SML-09 a namespace for every taste":       {to(`>engineers<`, declarations(33)+`engineers</x><`), "namespaces are in scope"},
 		"SML-09 an element too deep":               {to(`>engineers<`, `>`+strings.Repeat(`<x>`, 40)+strings.Repeat(`</x>`, 40)+`<`), "deeper than 32"},
 		"SML-09 too many attributes":               {to(`>engineers<`, ` `+manyAttributes(33)+`>engineers<`), "more than 32 attributes"},
+		"SML-09 too many attributes in all":        {to(`>engineers<`, `>`+strings.Repeat(`<x `+manyAttributes(32)+`/>`, 3200)+`<`), "more than 100000 attributes"},
 		"SML-09 too many elements":                 {to(`>engineers<`, `>`+strings.Repeat(`<x/>`, 50_001)+`<`), "more than 50000 elements"},
 		"SML-09 more than 2 MiB":                   {to(`>engineers<`, `>`+strings.Repeat(`x`, maxMessage)+`<`), "larger than 2097152"},
 		"SML-09 a group that is too long":          {to(`>engineers<`, `>`+strings.Repeat(`x`, maxValue+1)+`<`), "longer than 4096"},

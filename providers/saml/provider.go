@@ -3,17 +3,12 @@ package saml
 import (
 	"bytes"
 	"context"
-	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/subtle"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +26,9 @@ type Provider struct {
 	// signing is what requests are signed with, nil for unsigned ones; decryption what assertions may be encrypted for.
 	signing    *keyPair
 	decryption []keyPair
+	decrypter  decrypter
+	// reading has a place for each response that may be read at a time.
+	reading chan struct{}
 	// warned is when the log was last told of Warnings, in seconds since 1970.
 	warned atomic.Int64
 }
@@ -43,80 +41,6 @@ var (
 	_ providers.Config         = (*Config)(nil)
 	_ providers.Warner         = (*Config)(nil)
 )
-
-func newProvider(info providers.Info, c Config, env providers.Env) *Provider {
-	p := &Provider{info: info, config: c, log: env.Log, now: env.Now}
-	if p.log == nil {
-		p.log = slog.New(slog.DiscardHandler)
-	}
-	if p.now == nil {
-		p.now = time.Now
-	}
-	p.source = &source{now: p.now, log: p.log.With("provider", info.ID)}
-	return p
-}
-
-// prepare reads the named files and says where the provider is looked up from now on.
-func (p *Provider) prepare(dir string) error {
-	return errors.Join(p.prepareSource(dir), p.prepareKeys(dir))
-}
-
-func (p *Provider) prepareSource(dir string) error {
-	m := p.config.Metadata
-	p.source.parse = func(raw []byte) (*idp, error) { return parseMetadata(raw, p.config.EntityID, p.now()) }
-	switch {
-	case m.URL != "":
-		roots, err := providers.ReadRoots(dir, m.CAFile)
-		if err != nil {
-			return fmt.Errorf("metadata.ca_file: %w", err)
-		}
-		client := providers.NewClient(roots)
-		p.source.fetch = func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, m.URL) }
-		p.source.name = keptName(p.info.ID, m.URL)
-	case m.File != "":
-		p.source.fetch = func(context.Context) ([]byte, error) { return providers.ReadFile(dir, m.File, maxMetadata) }
-		if _, err := providers.ReadFile(dir, m.File, maxMetadata); err != nil {
-			return fmt.Errorf("metadata.file: %w", err)
-		}
-	default:
-		certificates, err := readCertificates(p.config.Certificates, dir)
-		if err != nil {
-			return fmt.Errorf("certificates: %w", err)
-		}
-		p.source.current = &idp{
-			entityID: p.config.EntityID, ssoURL: p.config.SSOURL, keys: keys{certificates: certificates},
-		}
-	}
-	return nil
-}
-
-// keptName is the name of the last good copy. Metadata from another address is another copy, or a changed configuration
-// would go on with the old provider's keys.
-func keptName(id, address string) string {
-	sum := sha256.Sum256([]byte(address))
-	return "saml metadata " + id + " " + base64.RawURLEncoding.EncodeToString(sum[:12])
-}
-
-func (p *Provider) prepareKeys(dir string) error {
-	if p.config.Signing != nil {
-		pair, err := p.config.Signing.read(dir)
-		if err != nil {
-			return fmt.Errorf("signing.%w", err)
-		}
-		p.signing = &pair
-	}
-	for i, files := range p.config.Decryption {
-		pair, err := files.read(dir)
-		if err != nil {
-			return fmt.Errorf("decryption[%d].%w", i, err)
-		}
-		if _, ok := pair.key.(*rsa.PrivateKey); !ok {
-			return fmt.Errorf("decryption[%d].key_file: must hold an RSA key", i)
-		}
-		p.decryption = append(p.decryption, pair)
-	}
-	return nil
-}
 
 // Info names the provider.
 func (p *Provider) Info() providers.Info { return p.info }
@@ -207,14 +131,12 @@ func (p *Provider) Finish(
 
 // accept reads a response with what is known of the provider.
 func (p *Provider) accept(upstream *idp, e expectation, raw []byte) (verified, error) {
+	// A hostile response of 2 MiB may take some hundred MiB in passing: no more of them at a time than can be computed.
+	p.reading <- struct{}{}
+	defer func() { <-p.reading }()
 	e.issuer = upstream.entityID
 	e.keys = keys{certificates: upstream.keys.certificates, allowSHA1: p.config.AllowSHA1, now: p.now()}
-	e.decrypter.allowCBC = p.config.AllowCBC
-	for _, pair := range p.decryption {
-		if key, ok := pair.key.(*rsa.PrivateKey); ok {
-			e.decrypter.keys = append(e.decrypter.keys, key)
-		}
-	}
+	e.decrypter = p.decrypter
 	return e.accept(raw)
 }
 
@@ -257,52 +179,3 @@ func readReply(f providers.Flow, reply url.Values) ([]byte, error) {
 	}
 	return raw, nil
 }
-
-// Check looks at the metadata now, whatever is kept, and says in words what is wrong: it cannot be had or used, every
-// certificate has expired, or the provider wants what we are not configured for.
-func (p *Provider) Check(ctx context.Context) error {
-	upstream, err := p.source.refresh(ctx)
-	if err != nil {
-		return err
-	}
-	now := p.now()
-	if !slices.ContainsFunc(upstream.keys.certificates, func(c *x509.Certificate) bool {
-		return !now.Before(c.NotBefore) && !now.After(c.NotAfter)
-	}) {
-		return providers.Unavailable(errors.New("every certificate of the provider has expired"))
-	}
-	if upstream.wantsSigned && p.signing == nil {
-		return providers.Misconfigured(errUnsignedRequests)
-	}
-	return nil
-}
-
-var errUnsignedRequests = errors.New("the provider wants signed requests (WantAuthnRequestsSigned), and signing is not configured")
-
-// Warnings name what an operator should act upon soon, as far as the provider is known by now: certificates that end
-// within 30 days, requests that the provider wants signed. It asks nobody.
-func (p *Provider) Warnings() []string {
-	upstream := p.source.known()
-	if upstream == nil {
-		return nil
-	}
-	out := upstream.ending(p.now())
-	if upstream.wantsSigned && p.signing == nil {
-		out = append(out, errUnsignedRequests.Error())
-	}
-	return out
-}
-
-// warn tells the log of Warnings, at most once a day.
-func (p *Provider) warn() {
-	warnings := p.Warnings()
-	now, last := p.now().Unix(), p.warned.Load()
-	if len(warnings) == 0 || last != 0 && now-last < secondsPerDay || !p.warned.CompareAndSwap(last, now) {
-		return
-	}
-	for _, w := range warnings {
-		p.log.Warn("saml provider needs attention", "provider", p.info.ID, "reason", w)
-	}
-}
-
-const secondsPerDay = 24 * 60 * 60

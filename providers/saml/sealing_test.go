@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/base64"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,7 +111,7 @@ func (s sealing) encrypt(t testing.TB, secret, plain []byte) []byte {
 		padded[len(padded)-1] = byte(n)
 		out := make([]byte, len(padded))
 		cipher.NewCBCEncrypter(block, iv).CryptBlocks(out, padded)
-		return append(iv, out...)
+		return slices.Concat(iv, out)
 	}
 	gcm, err := cipher.NewGCM(block)
 	if err != nil {
@@ -129,7 +130,7 @@ func (s sealing) wrap(t testing.TB, secret []byte) []byte {
 		err     error
 	)
 	if s.pkcs1 {
-		wrapped, err = rsa.EncryptPKCS1v15(rand.Reader, public, secret)
+		wrapped, err = rsa.EncryptPKCS1v15(rand.Reader, public, secret) //nolint:staticcheck // what must be refused
 	} else {
 		hash := func(name string) crypto.Hash {
 			switch {

@@ -77,7 +77,12 @@ func (k keys) verify(el *etree.Element) (*etree.Element, error) {
 		return nil, err
 	}
 	encoded := value.Text()
+	outside := 0
 	for _, certificate := range k.certificates {
+		if k.now.Before(certificate.NotBefore) || k.now.After(certificate.NotAfter) {
+			outside++
+			continue
+		}
 		value.SetText(forKey(certificate.PublicKey, encoded))
 		context := dsig.NewDefaultValidationContext(&dsig.MemoryX509CertificateStore{
 			Roots: []*x509.Certificate{certificate},
@@ -93,6 +98,9 @@ func (k keys) verify(el *etree.Element) (*etree.Element, error) {
 			return nil, errors.New("the signature covers something else")
 		}
 		return covered, nil
+	}
+	if outside > 0 {
+		return nil, fmt.Errorf("%w (%d of %d are outside their dates)", errUnknownKey, outside, len(k.certificates))
 	}
 	return nil, errUnknownKey
 }

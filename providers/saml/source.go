@@ -25,13 +25,6 @@ const (
 	unknownKeyPause = 30 * time.Second
 )
 
-// keeper keeps a document for as long as the house stands, so that a restart while the provider is away finds the last
-// good copy. Kept returns nothing for a name it does not know.
-type keeper interface {
-	Keep(ctx context.Context, name string, data []byte) error
-	Kept(ctx context.Context, name string) ([]byte, error)
-}
-
 // source knows the provider. It looks when it is first asked, keeps the last good copy, and shares one look among all who
 // wait; after a failure it does not look again before the pause is over. Without fetch, current is all there will ever
 // be.
@@ -42,7 +35,7 @@ type source struct {
 	log   *slog.Logger
 
 	// keep, when set, has the last good copy under name.
-	keep keeper
+	keep providers.Keeper
 	name string
 
 	mu      sync.Mutex

@@ -24,13 +24,14 @@ const (
 
 // The bounds of a document. Thousands of group values fit, what makes parsers and canonicalizers slow does not (SML-09).
 const (
-	maxMessage    = 2 << 20
-	maxDepth      = 32
-	maxElements   = 50_000
-	maxAttributes = 32
-	maxInScope    = 32
-	maxSignatures = 2
-	maxName       = 256
+	maxMessage       = 2 << 20
+	maxDepth         = 32
+	maxElements      = 50_000
+	maxAttributes    = 32 // of one element
+	maxAllAttributes = 100_000
+	maxInScope       = 32
+	maxSignatures    = 2
+	maxName          = 256
 )
 
 // census is what a scan counted. encrypted are whole assertions, hidden are parts of one.
@@ -45,6 +46,7 @@ type scanner struct {
 	around   map[string]string
 	stack    []open
 	elements int
+	attrs    int
 	roots    int
 	ids      map[string]bool
 	found    census
@@ -152,6 +154,7 @@ func (s *scanner) start(t xml.StartElement) error {
 		s.roots++
 	}
 	s.elements++
+	s.attrs += len(t.Attr)
 	switch {
 	case s.roots > 1:
 		return errors.New("the document has more than one root")
@@ -161,6 +164,8 @@ func (s *scanner) start(t xml.StartElement) error {
 		return fmt.Errorf("the document has more than %d elements", maxElements)
 	case len(t.Attr) > maxAttributes:
 		return fmt.Errorf("an element has more than %d attributes", maxAttributes)
+	case s.attrs > maxAllAttributes:
+		return fmt.Errorf("the document has more than %d attributes", maxAllAttributes)
 	case !plainName(t.Name):
 		return errors.New("an element has no plain name")
 	}

@@ -19,6 +19,10 @@ SELECT value_sealed FROM settings WHERE name = $1;
 -- name: PutSealedSetting :execrows
 INSERT INTO settings (name, value_sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING;
 
+-- name: ReplaceSealedSetting :exec
+INSERT INTO settings (name, value_sealed) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET value_sealed = excluded.value_sealed;
+
 -- name: Generation :one
 SELECT generation FROM generations WHERE hash = $1;
 

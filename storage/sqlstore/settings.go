@@ -60,3 +60,15 @@ func (t *tx) PutSealedSetting(ctx context.Context, name string, value []byte) er
 	n, err := t.q.PutSealedSetting(ctx, name, sealed)
 	return t.insert(ctx, op, n, err)
 }
+
+func (t *tx) ReplaceSealedSetting(ctx context.Context, name string, value []byte) error {
+	const op = "replace sealed setting"
+	if err := exact(op, name); err != nil {
+		return err
+	}
+	sealed, err := t.store.sealer.Seal(value, settingPlace(name))
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return t.fail(ctx, op, t.q.ReplaceSealedSetting(ctx, name, sealed))
+}

@@ -303,4 +303,19 @@ func settings(t *testing.T, open opener) {
 		update(t, s, get)
 		refused(t, s, identity.ErrConflict, put)
 	})
+	t.Run("a sealed setting that may be replaced holds the last value", func(t *testing.T) {
+		s := open(t)
+		for _, value := range []string{"first", "second", ""} {
+			update(t, s, func(ctx context.Context, tx broker.Tx) error {
+				return tx.ReplaceSealedSetting(ctx, "name", []byte(value))
+			})
+			view(t, s, func(ctx context.Context, tx broker.Tx) error {
+				got, err := tx.SealedSetting(ctx, "name")
+				if err == nil && string(got) != value {
+					t.Errorf("got %q, want %q", got, value)
+				}
+				return err
+			})
+		}
+	})
 }

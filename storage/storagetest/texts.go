@@ -142,6 +142,7 @@ func refuseKeys(t *testing.T, s broker.Store, x string) {
 		func(ctx context.Context, tx broker.Tx) error { return tx.Consume(ctx, x, now()) },
 		func(ctx context.Context, tx broker.Tx) error { return tx.Changed(ctx, broker.ChangeKey, now(), x) },
 		func(ctx context.Context, tx broker.Tx) error { return tx.PutSealedSetting(ctx, x, nil) },
+		func(ctx context.Context, tx broker.Tx) error { return tx.ReplaceSealedSetting(ctx, x, nil) },
 		func(ctx context.Context, tx broker.Tx) error { _, err := tx.Generation(ctx, x, now()); return err },
 		func(ctx context.Context, tx broker.Tx) error {
 			_, err := tx.AcquireJob(ctx, x, x, now(), now())

@@ -3,6 +3,7 @@
 package operations
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -21,6 +22,8 @@ type Metrics struct {
 	registry *prometheus.Registry
 	events   *prometheus.CounterVec
 	answers  *prometheus.CounterVec
+	// providers looks at the lights; nil: there are none to show.
+	providers func() []Provider
 }
 
 // NewMetrics returns metrics that also show the given functions as gauges and counters by name.
@@ -62,43 +65,52 @@ type State interface {
 	ConfigurationRefused() bool
 }
 
-// Handler serves /healthz/live, /healthz/ready and /metrics. ready is told why not, in words that hold no secret; a
-// refused configuration is told too, and does not make the process unready.
+// Handler serves /healthz/live, /healthz/ready and /metrics. Readiness says why not, in words that hold no secret. It
+// tells of a refused configuration and of the providers too; neither makes the process unready.
 func (m *Metrics) Handler(b *broker.Broker, state State, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz/live", func(w http.ResponseWriter, _ *http.Request) { health(w, nil) })
+	mux.HandleFunc("GET /healthz/live", func(w http.ResponseWriter, _ *http.Request) { answer(w, health{}) })
 	mux.HandleFunc("GET /healthz/ready", func(w http.ResponseWriter, r *http.Request) {
-		if state.Stopping() {
-			health(w, map[string]string{"process": "stopping"})
-			return
-		}
-		if err := b.Ready(r.Context()); err != nil {
-			log.WarnContext(r.Context(), "not ready", "err", err)
-			health(w, map[string]string{"broker": "not ready, the log says why"}) // a cause may name files and servers
-			return
-		}
-		if state.ConfigurationRefused() {
-			answer(w, http.StatusOK, "ok", map[string]string{"configuration": "refused, the earlier one is in force; the log says why"})
-			return
-		}
-		health(w, nil)
+		h := ready(r.Context(), b, state, log)
+		h.Providers = m.panel()
+		answer(w, h)
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
 	return mux
 }
 
-// health answers 200, or 503 with what is wrong.
-func health(w http.ResponseWriter, wrong map[string]string) {
-	status, word := http.StatusOK, "ok"
-	if len(wrong) > 0 {
-		status, word = http.StatusServiceUnavailable, "unavailable"
-	}
-	answer(w, status, word, wrong)
+// health is the body of the answers. They are 503 when unavailable, else 200.
+type health struct {
+	unavailable bool
+	Status      string            `json:"status"`
+	Wrong       map[string]string `json:"wrong"`
+	Providers   map[string]light  `json:"providers,omitempty"`
 }
 
-func answer(w http.ResponseWriter, status int, word string, wrong map[string]string) {
+// ready says whether this process should get requests. Only what would fail every request makes it unready.
+func ready(ctx context.Context, b *broker.Broker, state State, log *slog.Logger) health {
+	if state.Stopping() {
+		return health{unavailable: true, Wrong: map[string]string{"process": "stopping"}}
+	}
+	if err := b.Ready(ctx); err != nil {
+		log.WarnContext(ctx, "not ready", "err", err)
+		// a cause may name files and servers
+		return health{unavailable: true, Wrong: map[string]string{"broker": "not ready, the log says why"}}
+	}
+	if state.ConfigurationRefused() {
+		return health{Wrong: map[string]string{"configuration": "refused, the earlier one is in force; the log says why"}}
+	}
+	return health{}
+}
+
+func answer(w http.ResponseWriter, h health) {
+	status := http.StatusOK
+	h.Status = "ok"
+	if h.unavailable {
+		status, h.Status = http.StatusServiceUnavailable, "unavailable"
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"status": word, "wrong": wrong})
+	_ = json.NewEncoder(w).Encode(h)
 }

@@ -37,7 +37,7 @@ func embedCookieOf(e *broker.Embedder, value string) *http.Cookie {
 }
 
 // EmbedCookieLine is the Set-Cookie line of an embedder's cookie with an example value, for administrators to read.
-func EmbedCookieLine(e *broker.Embedder) string { return embedCookieOf(e, "…").String() }
+func EmbedCookieLine(e *broker.Embedder) string { return embedCookieOf(e, "VALUE").String() }
 
 // SetEmbedCookie gives the frame the value that opens the application there. A browser keeps one embedded session of an
 // application per cookie jar: those of its other embedders are dropped, since no request says which of them it is for.

@@ -1,7 +1,8 @@
-// Package apps owns the demonstration's applications: two small ones, each on a host of its own, in front of which
-// stands what a reverse proxy would do in a few lines. One asks Sallyport about every request (forward-auth) and trusts
-// the identity headers of the answer; the other verifies the token itself, offline, by the published keys. They are what
-// an application looks like once its login code is deleted.
+// Package apps owns the demonstration's applications: small ones, each on a host of its own. Before two of them stands
+// what a reverse proxy would do in a few lines: one asks Sallyport about every request (forward-auth) and trusts the
+// identity headers of the answer; the other verifies the token itself, offline, by the published keys. A third listens on
+// a socket of its own and is reached through Sallyport's gateway only. They are what an application looks like once its
+// login code is deleted.
 package apps
 
 import (
@@ -40,13 +41,14 @@ type Front struct {
 	Broker http.Handler
 
 	apps     map[string]Application
+	others   *http.ServeMux
 	client   *http.Client
 	verifier map[string]*goidc.IDTokenVerifier
 }
 
 // NewFront returns a front for the applications.
 func NewFront(issuer, dial string, broker http.Handler, all ...Application) *Front {
-	f := &Front{Issuer: issuer, Dial: dial, Broker: broker, apps: map[string]Application{}}
+	f := &Front{Issuer: issuer, Dial: dial, Broker: broker, apps: map[string]Application{}, others: http.NewServeMux()}
 	f.client = &http.Client{
 		Timeout: 5 * time.Second,
 		Transport: &http.Transport{
@@ -66,11 +68,19 @@ func NewFront(issuer, dial string, broker http.Handler, all ...Application) *Fro
 	return f
 }
 
+// Handle gives a host, or one of its paths, to somebody else than broker and applications. The pattern is one of
+// http.ServeMux with a host, which has no port: "portal.localhost/" or "GET sso.localhost/{$}". Call it before serving.
+func (f *Front) Handle(pattern string, h http.Handler) { f.others.Handle(pattern, h) }
+
 // Close releases idle connections.
 func (f *Front) Close() { f.client.CloseIdleConnections() }
 
-// ServeHTTP picks by host: the broker, or an application behind its guard.
+// ServeHTTP picks by host: what Handle was given, an application behind its guard, or the broker.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if _, pattern := f.others.Handler(r); pattern != "" {
+		f.others.ServeHTTP(w, r)
+		return
+	}
 	app, ok := f.apps[strings.ToLower(r.Host)]
 	if !ok || strings.HasPrefix(r.URL.Path, "/.sallyport/") {
 		f.Broker.ServeHTTP(w, r)

@@ -153,6 +153,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.putSealedSettingStmt, err = db.PrepareContext(ctx, putSealedSetting); err != nil {
 		return nil, fmt.Errorf("error preparing query PutSealedSetting: %w", err)
 	}
+	if q.replaceSealedSettingStmt, err = db.PrepareContext(ctx, replaceSealedSetting); err != nil {
+		return nil, fmt.Errorf("error preparing query ReplaceSealedSetting: %w", err)
+	}
 	if q.retireSigningKeyStmt, err = db.PrepareContext(ctx, retireSigningKey); err != nil {
 		return nil, fmt.Errorf("error preparing query RetireSigningKey: %w", err)
 	}
@@ -433,6 +436,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing putSealedSettingStmt: %w", cerr)
 		}
 	}
+	if q.replaceSealedSettingStmt != nil {
+		if cerr := q.replaceSealedSettingStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing replaceSealedSettingStmt: %w", cerr)
+		}
+	}
 	if q.retireSigningKeyStmt != nil {
 		if cerr := q.retireSigningKeyStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing retireSigningKeyStmt: %w", cerr)
@@ -615,6 +623,7 @@ type Queries struct {
 	putCodeStmt                  *sql.Stmt
 	putMetaStmt                  *sql.Stmt
 	putSealedSettingStmt         *sql.Stmt
+	replaceSealedSettingStmt     *sql.Stmt
 	retireSigningKeyStmt         *sql.Stmt
 	sealedSettingStmt            *sql.Stmt
 	sessionStmt                  *sql.Stmt
@@ -684,6 +693,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		putCodeStmt:                  q.putCodeStmt,
 		putMetaStmt:                  q.putMetaStmt,
 		putSealedSettingStmt:         q.putSealedSettingStmt,
+		replaceSealedSettingStmt:     q.replaceSealedSettingStmt,
 		retireSigningKeyStmt:         q.retireSigningKeyStmt,
 		sealedSettingStmt:            q.sealedSettingStmt,
 		sessionStmt:                  q.sessionStmt,

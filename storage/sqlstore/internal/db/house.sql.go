@@ -249,6 +249,16 @@ func (q *Queries) PutSealedSetting(ctx context.Context, name string, valueSealed
 	return result.RowsAffected()
 }
 
+const replaceSealedSetting = `-- name: ReplaceSealedSetting :exec
+INSERT INTO settings (name, value_sealed) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET value_sealed = excluded.value_sealed
+`
+
+func (q *Queries) ReplaceSealedSetting(ctx context.Context, name string, valueSealed []byte) error {
+	_, err := q.exec(ctx, q.replaceSealedSettingStmt, replaceSealedSetting, name, valueSealed)
+	return err
+}
+
 const sealedSetting = `-- name: SealedSetting :one
 SELECT value_sealed FROM settings WHERE name = $1
 `

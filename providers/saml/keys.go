@@ -3,6 +3,7 @@ package saml
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
@@ -11,6 +12,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"sallyport/providers"
 )
 
 // KeyPair names a private key of ours and its certificate. The certificate is only how keys travel in metadata; its dates
@@ -130,4 +134,58 @@ func parseKey(block *pem.Block) (crypto.Signer, error) {
 	default:
 		return nil, errors.New("the private key is neither RSA nor ECDSA")
 	}
+}
+
+// readCertificates reads PEM files.
+func readCertificates(files []string, dir string) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
+	for _, file := range files {
+		data, err := providers.ReadFile(dir, file, maxPEM)
+		if err != nil {
+			return nil, err
+		}
+		before := len(out)
+		for {
+			var block *pem.Block
+			if block, data = pem.Decode(data); block == nil {
+				break
+			}
+			if block.Type != "CERTIFICATE" {
+				return nil, fmt.Errorf("%s holds something else than certificates", file)
+			}
+			certificate, err := usable(block.Bytes)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
+			}
+			out = append(out, certificate)
+		}
+		if len(out) == before {
+			return nil, fmt.Errorf("%s holds no certificate", file)
+		}
+	}
+	if len(out) > maxCertificates {
+		return nil, fmt.Errorf("more than %d certificates", maxCertificates)
+	}
+	return out, nil
+}
+
+// usable parses a certificate and refuses keys that are weak, or of a kind no allowed algorithm has.
+func usable(der []byte) (*x509.Certificate, error) {
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, errors.New("a certificate cannot be read")
+	}
+	switch key := certificate.PublicKey.(type) {
+	case *rsa.PublicKey:
+		if key.N.BitLen() < minRSA {
+			return nil, fmt.Errorf("a certificate has an RSA key of less than %d bits", minRSA)
+		}
+	case *ecdsa.PublicKey:
+		if !slices.Contains([]elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()}, key.Curve) {
+			return nil, errors.New("a certificate has a key on a curve that is not supported")
+		}
+	default:
+		return nil, errors.New("a certificate has neither an RSA nor an ECDSA key")
+	}
+	return certificate, nil
 }
