@@ -1,18 +1,21 @@
 // Package web owns the HTTP surfaces as a whole: it picks the host, then the route, and hands over to one package per
 // surface. Every route of the house stands in this file or in the Routes lists mounted here; a golden file shows them
-// all.
+// all. Applications behind the gateway have all paths of their hosts but ours.
 package web
 
 import (
 	"cmp"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
 	"sallyport/broker"
 	"sallyport/web/api"
 	"sallyport/web/authz"
+	"sallyport/web/embed"
+	"sallyport/web/gateway"
 	"sallyport/web/host"
 	"sallyport/web/op"
 	"sallyport/web/pages"
@@ -40,6 +43,7 @@ func issuerSurfaces(h *wire.House, profile *broker.Profile) []surface {
 		{name: "api", routes: api.New(h, profile).Routes()},
 		{name: "op", routes: map[string]wire.Handler{"GET /.well-known/jwks.json": op.JWKS(h)}},
 		{name: "authz", routes: authz.Surface(h)},
+		{name: "embed", page: true, routes: embed.New(h).Scripts()},
 		{name: "static", page: true, routes: map[string]wire.Handler{
 			"GET " + static.Prefix: told(static.Handler()),
 			"GET /robots.txt":      told(static.Robots()),
@@ -52,6 +56,7 @@ func hostSurfaces(h *wire.House) []surface {
 	files := http.StripPrefix(HostStatic, static.Handler())
 	return []surface{
 		{name: "host", page: true, routes: host.New(h).Routes()},
+		{name: "embed", page: true, routes: embed.New(h).Routes(), body: embed.MaxBody},
 		{name: "static", page: true, routes: map[string]wire.Handler{"GET " + HostStatic + static.Prefix: told(files)}},
 	}
 }
@@ -61,11 +66,15 @@ type Handler struct {
 	house        *wire.House
 	issuer, apps *http.ServeMux
 	routes       []string
+	// gateway takes what is for applications behind us; pass is what it does, with its errors told.
+	gateway *gateway.Gateway
+	pass    http.Handler
 }
 
 // New mounts all surfaces of a house; profile is the spelling of the API on the issuer's host.
 func New(h *wire.House, profile *broker.Profile) *Handler {
-	out := &Handler{house: h, issuer: http.NewServeMux(), apps: http.NewServeMux()}
+	out := &Handler{house: h, issuer: http.NewServeMux(), apps: http.NewServeMux(), gateway: gateway.New(h)}
+	out.pass = h.Page("gateway", out.gateway.Pass)
 	out.mount(out.issuer, "issuer", issuerSurfaces(h, profile))
 	out.mount(out.apps, "application", hostSurfaces(h))
 	slices.Sort(out.routes)
@@ -112,6 +121,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case f.IsIssuer(f.Host):
 		mux = h.issuer
 	case f.HasHost(f.Host):
+		r = mounted(r)
+		if h.gateway.Takes(r) {
+			h.pass.ServeHTTP(w, r)
+			return
+		}
 		mux = h.apps
 	default:
 		h.refuse(w, r, wire.UnknownHost())
@@ -124,6 +138,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	mux.ServeHTTP(w, r)
+}
+
+// mounted takes an application's path prefix from what is ours below it: where an application is served below a path of
+// somebody else's origin, only that path may lead here.
+func mounted(r *http.Request) *http.Request {
+	f := wire.Of(r)
+	app := f.ApplicationAt(f.Host, r.URL.Path)
+	if app == nil || app.URL.Path == "/" {
+		return r
+	}
+	path, ok := strings.CutPrefix(r.URL.Path, strings.TrimSuffix(app.URL.Path, "/"))
+	if !ok || !strings.HasPrefix(path, HostStatic+"/") || r.URL.RawPath != "" {
+		return r
+	}
+	in := *r
+	in.URL = new(url.URL)
+	*in.URL = *r.URL
+	in.URL.Path = path
+	return &in
 }
 
 // protect sets what every answer carries unless its surface says something stricter or, for what is public, something

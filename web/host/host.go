@@ -61,6 +61,9 @@ func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
 	if !wire.IsNavigation(r) {
 		return wire.ErrNoCredential
 	}
+	if frame := wire.FrameFor(r, app, to.String()); frame != "" {
+		return redirect(w, r, frame)
+	}
 	return s.begin(w, r, app, to)
 }
 

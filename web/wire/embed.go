@@ -2,9 +2,25 @@ package wire
 
 import (
 	"net/http"
+	"net/url"
+	"strings"
 
 	"sallyport/broker"
 )
+
+// FramePath is where applications' hosts have the page that signs in through the page around it.
+const FramePath = "/.sallyport/embed/v1/frame"
+
+// FrameFor returns where a browser that loads the application into a frame signs in: the sign-in page is never framed. It
+// is "" for every other request, and where nobody may frame the application. to is where it goes on afterwards.
+func FrameFor(r *http.Request, app *broker.Application, to string) string {
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	if dest != "iframe" && dest != "frame" || len(Of(r).EmbeddersOf(app)) == 0 {
+		return ""
+	}
+	// Below the application's own path: where it is served below one of the embedding page's, nothing else leads here.
+	return strings.TrimSuffix(app.URL.Path, "/") + FramePath + "?" + url.Values{"application": {app.ID}, "to": {to}}.Encode()
+}
 
 // The names of embedded sessions' cookies: never that of a session of one's own, so that the two do not collide. They
 // carry the embedder's id, because browsers partition cookies by site and two embedders may be on one site.

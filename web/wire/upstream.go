@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -137,11 +138,12 @@ func encodedAt(s string, i int) (byte, bool) {
 	if s[i] != '%' || i+2 >= len(s) {
 		return 0, false
 	}
-	high, low := strings.IndexByte(hexDigits, s[i+1]|0x20), strings.IndexByte(hexDigits, s[i+2]|0x20)
-	return byte(high<<4 | low), high >= 0 && low >= 0
+	b, err := hex.DecodeString(s[i+1 : i+3])
+	if err != nil {
+		return 0, false
+	}
+	return b[0], true
 }
-
-const hexDigits = "0123456789abcdef"
 
 func isAlphanumeric(b byte) bool {
 	return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'z'
