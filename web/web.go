@@ -152,6 +152,7 @@ func mounted(r *http.Request) *http.Request {
 	if !ok || !strings.HasPrefix(path, HostStatic+"/") || r.URL.RawPath != "" {
 		return r
 	}
+	f.Below = app
 	in := *r
 	in.URL = new(url.URL)
 	*in.URL = *r.URL

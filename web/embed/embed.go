@@ -58,10 +58,13 @@ func (e *Embed) Scripts() map[string]wire.Handler {
 	return routes
 }
 
-// application finds what a request is for: the one application of its host, or the one that ?application= names there.
-// identity.ErrNotFound coded application_unknown otherwise.
+// application finds what a request is for: the application below whose path it stands, the one application of its host,
+// or the one that ?application= names there. identity.ErrNotFound coded application_unknown otherwise.
 func application(r *http.Request) (*broker.Application, error) {
 	f, named := wire.Of(r), r.URL.Query()["application"]
+	if f.Below != nil && (len(named) == 0 || len(named) == 1 && named[0] == f.Below.ID) {
+		return f.Below, nil
+	}
 	var here []*broker.Application
 	for _, app := range f.Applications() {
 		if app.URL != nil && strings.EqualFold(app.URL.Host, f.Host) && (len(named) == 0 || app.ID == named[0]) {

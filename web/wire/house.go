@@ -39,6 +39,8 @@ type Facts struct {
 	FromProxy bool
 	// Host as the client named it, lower case.
 	Host string
+	// Below is the application whose own path stood before one of ours; nil for what was asked for at the top of a host.
+	Below *broker.Application
 }
 
 type factsKey struct{}
