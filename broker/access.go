@@ -1,9 +1,11 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +20,8 @@ import (
 // the longest path count; one of them must allow it. A request that no rule's path fits needs nothing beyond what the
 // application itself requires, which no rule but a public one sets aside.
 type Rule struct {
-	// Path is a prefix where it ends in "/", and that one path otherwise; both as they stand in the address, decoded.
+	// Path is a prefix where it ends in "/", and that one path otherwise, as it stands in the address, decoded. Whether the
+	// address has a last slash makes no difference, because to many servers it makes none.
 	Path string
 	// Methods that are allowed, in upper case, GET standing for HEAD too; empty: all.
 	Methods []string
@@ -28,7 +31,8 @@ type Rule struct {
 	Require []string
 	// Public lets everybody in, whoever they are: without a credential they are nobody.
 	Public bool
-	// Requests per Per are what each session or key may make, and each address where nobody is known; zero: no limit.
+	// Requests per Per are what each person or key may make, and each address (of IPv6, each /64) where nobody is known;
+	// zero: no limit.
 	Requests int
 	Per      time.Duration
 }
@@ -54,11 +58,14 @@ type Access struct {
 // carrier_denied, and identity.ErrThrottled coded rate_limited.
 func (b *Broker) Authorize(ctx context.Context, v Visit, q Request) (Access, error) {
 	app := q.Application
-	rules := app.rulesFor(q.Path)
+	rules, err := app.rulesFor(q.Path)
+	if err != nil {
+		return Access{}, err
+	}
 	p, err := b.who(ctx, v.Snapshot, q)
 	if err != nil {
 		if open := public(rules, q.Method); open != nil && !errors.Is(err, identity.ErrUnavailable) {
-			return Access{}, b.admitted(open, "address "+v.Address) // nobody in particular is welcome too
+			return Access{}, b.admitted(app, open, "address "+network(v.Address)) // nobody in particular is welcome too
 		}
 		return Access{}, err
 	}
@@ -67,7 +74,7 @@ func (b *Broker) Authorize(ctx context.Context, v Visit, q Request) (Access, err
 		return Access{}, err
 	}
 	if rule != nil {
-		if err := b.admitted(rule, p.SessionID+p.KeyID); err != nil {
+		if err := b.admitted(app, rule, cmp.Or(p.KeyID, p.Subject)); err != nil {
 			return Access{}, err
 		}
 		if rule.Public && !app.Admits(p) { // known, and not let in by name: nobody in particular
@@ -81,6 +88,16 @@ func (b *Broker) Authorize(ctx context.Context, v Visit, q Request) (Access, err
 	return a, err
 }
 
+// network is what an address is counted by: an IPv6 customer has at least a /64 to choose from.
+func network(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil || a.Is4() {
+		return address
+	}
+	p, _ := a.WithZone("").Prefix(64) // never fails for IPv6
+	return p.String()
+}
+
 // ErrNoCredential says that a request shows nothing at all.
 var ErrNoCredential = identity.WithCode("unauthenticated", fmt.Errorf("no credential: %w", identity.ErrBadCredentials))
 
@@ -91,35 +108,44 @@ func (b *Broker) who(ctx context.Context, snap *Snapshot, q Request) (identity.P
 	return b.Authenticate(ctx, snap, q.Credential, q.Application)
 }
 
-// rulesFor returns the rules with the longest path that fits.
-func (a *Application) rulesFor(path string) []*Rule {
+// rulesFor returns the rules with the longest path that fits. A path that another spelling of its letters would bring to
+// other rules has two readings, since some servers take the two for one: identity.ErrDenied coded path_not_canonical.
+func (a *Application) rulesFor(path string) ([]*Rule, error) {
 	var best []*Rule
-	longest := -1
+	longest, folded := 0, 0
+	lower := ""
 	for _, r := range a.Rules {
-		switch n := r.fit(path); {
-		case n < 0 || n < longest:
+		n := fit(r.Path, path)
+		switch {
+		case n == 0 || n < longest:
 		case n > longest:
 			best, longest = []*Rule{r}, n
 		default:
 			best = append(best, r)
 		}
+		if lower == "" {
+			lower = strings.ToLower(path)
+		}
+		folded = max(folded, fit(strings.ToLower(r.Path), lower))
 	}
-	return best
+	if folded > longest {
+		return nil, denied("path_not_canonical", "another spelling of the path has other rules at %s", a.ID)
+	}
+	return best, nil
 }
 
-// fit returns how long the rule's path is where it fits, and -1 where it does not. A whole path is longer than the same
-// path as a prefix.
-func (r *Rule) fit(path string) int {
-	if strings.HasSuffix(r.Path, "/") {
-		if strings.HasPrefix(path, r.Path) {
-			return 2 * len(r.Path)
-		}
-		return -1
+// fit returns how long a rule's path is where it fits, and 0 where it does not. The last slash of either makes no
+// difference, because to many servers it makes none, unless another rule has the path with the slash as it is.
+func fit(rule, path string) int {
+	whole := strings.TrimSuffix(rule, "/")
+	switch {
+	case path == rule, strings.HasSuffix(rule, "/") && strings.HasPrefix(path, rule):
+		return 2*len(whole) + 2
+	case path == whole, path == rule+"/":
+		return 2*len(whole) + 1
+	default:
+		return 0
 	}
-	if path == r.Path {
-		return 2*len(r.Path) + 1
-	}
-	return -1
 }
 
 // takes reports whether the rule is for the method. One that nobody told us could be any.
@@ -182,9 +208,12 @@ type throttle struct {
 	now     func() time.Time
 }
 
+// throttleKey is what is counted together. It says what the rule is rather than which, so that a reload does not begin
+// anew.
 type throttleKey struct {
-	rule *Rule
-	who  string
+	application, path, methods, who string
+	requests                        int
+	per                             time.Duration
 }
 
 // throttled bounds how many callers are counted; the one not seen for longest is forgotten first.
@@ -195,12 +224,13 @@ func newThrottle(now func() time.Time) *throttle {
 }
 
 // admitted counts a request against the rule's limit: identity.ErrThrottled coded rate_limited past it.
-func (b *Broker) admitted(r *Rule, who string) error {
+func (b *Broker) admitted(app *Application, r *Rule, who string) error {
 	if r.Requests == 0 {
 		return nil
 	}
 	every := r.Per / time.Duration(r.Requests)
-	bucket, _ := b.throttle.buckets.ComputeIfAbsent(throttleKey{r, who}, func() (*rate.Limiter, bool) {
+	key := throttleKey{app.ID, r.Path, strings.Join(r.Methods, " "), who, r.Requests, r.Per}
+	bucket, _ := b.throttle.buckets.ComputeIfAbsent(key, func() (*rate.Limiter, bool) {
 		return rate.NewLimiter(rate.Every(every), r.Requests), false
 	})
 	if bucket.AllowN(b.throttle.now(), 1) {

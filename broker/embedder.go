@@ -132,22 +132,25 @@ func vouched(ctx context.Context, v Visit, at EmbedAttempt, raw string) (identit
 	return a, nil
 }
 
-// cap lowers a holder to what comes through an embedder: the roles it may give, no grant made by hand. The embedder of a
-// session is looked up anew each time, so that one that left the configuration takes its sessions with it.
-func (h holder) cap(snap *Snapshot, embedder, application string) (holder, error) {
-	e, err := snap.Embedder(embedder)
-	if err != nil {
-		return holder{}, denied("embedder_removed", "embedder %s", embedder)
-	}
-	if e.Provider != h.linked.Provider || !slices.Contains(e.Applications, application) {
-		return holder{}, denied("application_not_allowed", "embedder %s at %s", embedder, application)
+// cap lowers a holder to what comes through an embedder: the roles it may give, none that administers the broker, no grant
+// made by hand. The embedder of a session is looked up anew each time, so that one that left the configuration, or one of
+// its pages, takes its sessions along.
+func (h holder) cap(snap *Snapshot, s sessions.Session) (holder, error) {
+	e, err := snap.Embedder(s.Embedder)
+	switch {
+	case err != nil:
+		return holder{}, denied("embedder_removed", "embedder %s", s.Embedder)
+	case e.Provider != h.linked.Provider || !slices.Contains(e.Applications, s.Application):
+		return holder{}, denied("application_not_allowed", "embedder %s at %s", s.Embedder, s.Application)
+	case !slices.Contains(e.Origins, s.Origin):
+		return holder{}, denied("origin_not_allowed", "embedder %s", s.Embedder)
 	}
 	h.grants = nil
-	if e.MaxRoles != nil {
-		h.roles = slices.DeleteFunc(slices.Clone(h.roles), func(r string) bool { return !slices.Contains(e.MaxRoles, r) })
-	}
+	h.roles = slices.DeleteFunc(slices.Clone(h.roles), func(r string) bool {
+		return e.MaxRoles != nil && !slices.Contains(e.MaxRoles, r) || !snap.Mapper.MayBeCopied(r)
+	})
 	if len(h.roles) == 0 {
-		return holder{}, denied("no_role", "embedder %s leaves no role", embedder)
+		return holder{}, denied("no_role", "embedder %s leaves no role", s.Embedder)
 	}
 	return h, nil
 }
@@ -160,8 +163,9 @@ func withoutOurs(permissions []string) []string {
 // amrExternal says that another application vouched.
 const amrExternal = "ext"
 
-// once remembers an assertion that may open its door one time only (SML-07, EMB-02), in the transaction of the sign-in.
-func once(ctx context.Context, tx Tx, v Visit, a identity.Assertion) error {
+// takeOnce remembers an assertion that may open its door one time only (SML-07, EMB-02), in a transaction of its own: what
+// was shown and refused is used up as well.
+func (b *Broker) takeOnce(ctx context.Context, v Visit, a identity.Assertion) error {
 	p, err := v.Providers.Get(a.Identity.Provider)
 	if err != nil {
 		return err
@@ -174,7 +178,7 @@ func once(ctx context.Context, tx Tx, v Visit, a identity.Assertion) error {
 	if err != nil || !must {
 		return err
 	}
-	err = tx.Consume(ctx, "assertion:"+id, until)
+	err = b.store.Update(ctx, func(tx Tx) error { return tx.Consume(ctx, "assertion:"+id, until) })
 	if !errors.Is(err, identity.ErrConflict) {
 		return err
 	}

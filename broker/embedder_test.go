@@ -261,6 +261,7 @@ func TestEMB03_AnEmbedderThatLeavesTakesItsSessionsAlong(t *testing.T) {
 		code   string
 	}{
 		"it left the configuration":     {func(s *settings) { s.embedders = nil }, "embedder_removed"},
+		"the page is not its any more":  {func(s *settings) { s.embedders[0].Origins = []string{"https://other.example.test"} }, "origin_not_allowed"},
 		"it may frame something else":   {func(s *settings) { s.embedders[0].Applications = []string{"open"} }, "application_not_allowed"},
 		"its door is another":           {func(s *settings) { s.embedders[0].Provider = "partner" }, "application_not_allowed"},
 		"its door left":                 {func(s *settings) { s.providers = s.providers[:len(s.providers)-1] }, "provider_removed"},
@@ -330,4 +331,59 @@ type postedDoor struct{ redirectDoor }
 
 func (postedDoor) ServiceMetadata(entityID, acsURL string) ([]byte, error) {
 	return []byte(entityID + " at " + acsURL), nil
+}
+
+func TestEMB03_RolesThatAdministerTheBrokerDoNotComeThroughAnEmbedder(t *testing.T) {
+	h, _ := embedding(t)
+	out, err := h.embed("ada") // a rule gives admin and keeper; keeper's permissions are the broker's own
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(out.Principal.Roles, "keeper") || !slices.Contains(out.Principal.Roles, "admin") {
+		t.Errorf("roles %v", out.Principal.Roles)
+	}
+}
+
+func TestEMB03_NobodyTakesANameThroughAnEmbedder(t *testing.T) {
+	h, _ := embedding(t, func(s *settings) { s.qualify = map[string]bool{} })
+	out, err := h.embed("olga")
+	if err != nil || out.Principal.Username != "olga@portal-jwt" {
+		t.Fatalf("became %q, %v", out.Principal.Username, err)
+	}
+	if olga := h.addPerson("olga", "viewers"); olga.Username != "olga" {
+		t.Errorf("the real one is %q", olga.Username)
+	}
+}
+
+func TestEMB02_ATokenThatWasRefusedIsUsedUpToo(t *testing.T) {
+	h, _ := embedding(t)
+	rules := h.config.rules
+	h.reload(func(s *settings) { s.rules = s.rules[:len(s.rules)-2] })
+	if _, err := h.embed("olga"); identity.CodeOf(err) != "no_role" {
+		t.Fatalf("without a rule: %v", err)
+	}
+	h.reload(func(s *settings) { s.rules = rules })
+	if _, err := h.embed("olga"); identity.CodeOf(err) != "jwt_replayed" {
+		t.Errorf("again: %v", err)
+	}
+}
+
+func TestEMB02_WhatWasUsedStaysKnownPastItsEnd(t *testing.T) {
+	h, _ := embedding(t)
+	if _, err := h.embed("olga"); err != nil {
+		t.Fatal(err)
+	}
+	consume := func(until time.Time) error {
+		return h.store.Update(t.Context(), func(tx broker.Tx) error { return tx.Consume(t.Context(), "long over", until) })
+	}
+	if err := consume(h.clock.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	h.clock.Advance(5*time.Minute + 40*time.Second) // another node's clock may be a minute behind
+	end := h.run()
+	wait(t, func() error { return consume(h.clock.Now()) }) // once that is forgotten, all is that may be
+	end()
+	if _, err := h.embed("olga"); identity.CodeOf(err) != "jwt_replayed" {
+		t.Errorf("after the clean-up: %v", err)
+	}
 }

@@ -15,6 +15,9 @@ const (
 	cleanUpEvery = 10 * time.Minute
 	// keepEnded is how long what ended stays for its owner and the auditor to see.
 	keepEnded = 30 * 24 * time.Hour
+	// keepUsed is how long what was used once stays known past its end: nodes' clocks may differ, and one of them may let
+	// what another takes for over be shown again.
+	keepUsed = time.Hour
 	// cleanUpBatch bounds the rows of one transaction.
 	cleanUpBatch = 500
 )
@@ -91,7 +94,7 @@ func (b *Broker) cleanUp(ctx context.Context) error {
 	for {
 		gone := 0
 		if err := b.store.Update(ctx, func(tx Tx) (err error) {
-			gone, err = tx.CleanUp(ctx, now, now.Add(-keepEnded), cleanUpBatch)
+			gone, err = tx.CleanUp(ctx, now.Add(-keepUsed), now.Add(-keepEnded), cleanUpBatch)
 			return err
 		}); err != nil || gone == 0 {
 			return err

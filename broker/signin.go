@@ -108,15 +108,12 @@ func (b *Broker) nameOnRecord(ctx context.Context, typed string) string {
 // identity.ErrExpired coded flow_finished or assertion_replayed; each leaves an event.
 func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Assertion) (Outcome, error) {
 	var out Outcome
-	err := b.store.Update(ctx, func(tx Tx) error {
+	signIn := func(tx Tx) error {
 		now, a := b.now(), a
 		if at.FlowID != "" {
 			if err := takeFlow(ctx, tx, at.FlowID, now); err != nil {
 				return err
 			}
-		}
-		if err := once(ctx, tx, v, a); err != nil {
-			return err
 		}
 		if err := keptFacts(ctx, tx, v, &a); err != nil {
 			return err
@@ -127,7 +124,11 @@ func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Ass
 		}
 		out, err = b.open(ctx, tx, v, at, h, a.Identity)
 		return err
-	})
+	}
+	err := b.takeOnce(ctx, v, a)
+	if err == nil {
+		err = b.store.Update(ctx, signIn)
+	}
 	if err != nil {
 		e := v.event(audit.SignInRefused, b.now())
 		e.Provider, e.Application, e.Username = a.Identity.Provider, at.Application.ID, cut(a.Identity.Username, 256)
@@ -296,8 +297,9 @@ func (b *Broker) nameNewcomer(ctx context.Context, tx Tx, v Visit, account *peop
 	if err != nil {
 		return err
 	}
-	if !free || speaksForOthers(v, key, id.Provider) {
-		if !v.QualifyNames[id.Provider] {
+	vouched := vouchedFor(v, id.Provider)
+	if !free || vouched || speaksForOthers(v, key, id.Provider) {
+		if !v.QualifyNames[id.Provider] && !vouched {
 			return denied("username_taken", "user name of a newcomer from %s", id.Provider)
 		}
 		name += "@" + id.Provider
@@ -328,6 +330,13 @@ func speaksForOthers(v Visit, key, provider string) bool {
 	}
 	_, known := v.DoorByID(ending)
 	return known && ending != provider
+}
+
+// vouchedFor reports whether people of a provider did not sign in anywhere: another application says who they are, and could
+// take the name of anybody who has not been here yet.
+func vouchedFor(v Visit, provider string) bool {
+	_, err := v.Providers.Token(provider)
+	return err == nil
 }
 
 func nameFree(ctx context.Context, tx Tx, key string) (bool, error) {

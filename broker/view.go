@@ -232,7 +232,7 @@ func rolesOf(g mapping.Grant, manual []people.ManualGrant) ([]string, error) {
 func (h holder) principalOf(snap *Snapshot, s sessions.Session) (identity.Principal, error) {
 	if s.Kind == sessions.Embed {
 		var err error
-		if h, err = h.cap(snap, s.Embedder, s.Application); err != nil {
+		if h, err = h.cap(snap, s); err != nil {
 			return identity.Principal{}, err
 		}
 	}

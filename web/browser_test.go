@@ -105,7 +105,8 @@ func (b *browser) keep(host string, cookies []*http.Cookie) {
 		b.jar[host] = map[string]string{}
 	}
 	for _, c := range cookies {
-		abroad := c.SameSite == http.SameSiteNoneMode && strings.HasPrefix(c.Name, flowCookie) // for SAML, see SML-06
+		abroad := c.SameSite == http.SameSiteNoneMode &&
+			(strings.HasPrefix(c.Name, flowCookie) || c.Partitioned) // for SAML, see SML-06, and for frames
 		b.abroad[host+" "+c.Name] = abroad
 		if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || c.Domain != "" || c.Path != "/" || !c.HttpOnly ||
 			c.SameSite != http.SameSiteLaxMode && !abroad {

@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha1" //nolint:gosec // RFC 6455 has it so
+	"crypto/sha1"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -554,6 +554,23 @@ func TestSES06_TheGatewayHeedsNoCookieThatAnotherSiteSent(t *testing.T) {
 	}
 }
 
+func TestSES06_AProxiedEmbeddersPagesAreTheApplicationsOwn(t *testing.T) {
+	app := newEcho(t)
+	h := gatewayHouse(t, behind(t, app.url()), func(s *broker.Snapshot, _ func(string) *broker.Application) {
+		s.Embedders = []*broker.Embedder{
+			{ID: "portal", Relation: broker.Proxied, Origins: []string{"https://portal.example"}, Applications: []string{"app"}},
+			{ID: "other", Relation: broker.CrossSite, Origins: []string{"https://other.example"}, Applications: []string{"app"}},
+		}
+	})
+	cookie := "Cookie: " + h.enter("lena", appHost, "app")
+	for origin, status := range map[string]int{"https://portal.example": 200, "https://other.example": 403} {
+		p := h.raw("POST / HTTP/1.1\r\nHost: app.localhost\r\nContent-Length: 0", cookie, "Origin: "+origin)
+		if p.status != status {
+			t.Errorf("%s: %d", origin, p.status)
+		}
+	}
+}
+
 func TestAnApplicationSpeaksForItself(t *testing.T) {
 	app := newEcho(t)
 	h := gatewayHouse(t, behind(t, app.url()), ruled(&broker.Rule{Path: "/", Public: true}))
@@ -648,7 +665,7 @@ func live(t testing.TB) *httptest.Server {
 			return
 		}
 		defer c.Close()
-		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // RFC 6455
+		sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 		_, _ = fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 			"Sec-WebSocket-Accept: %s\r\nX-User: %s\r\nSet-Cookie: __Host-sallyport-app=planted\r\n\r\n",
 			base64.StdEncoding.EncodeToString(sum[:]), r.Header.Get("X-Auth-User"))
@@ -698,7 +715,7 @@ func (h *house) socket(headers ...string) (net.Conn, *bufio.Reader) {
 		h.t.Fatal(err)
 	}
 	defer a.Body.Close()
-	if a.StatusCode != 101 || a.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" || a.Header.Get("X-User") != "lena" ||
+	if a.StatusCode != http.StatusSwitchingProtocols || a.Header.Get("Sec-WebSocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" || a.Header.Get("X-User") != "lena" ||
 		a.Header.Get("Set-Cookie") != "" || a.Header.Get("X-Frame-Options") != "" {
 		h.t.Fatalf("handshake: %d %v", a.StatusCode, a.Header)
 	}

@@ -171,6 +171,7 @@ func (h *house) gateway(w http.ResponseWriter, r *http.Request) {
 	ask.Host, ask.Method, ask.Body = issuerHost, http.MethodGet, http.NoBody
 	ask.URL = &url.URL{Path: "/authz/nginx"}
 	ask.Header.Set("X-Original-URL", "http://"+r.Host+r.RequestURI)
+	ask.Header.Set("X-Original-Method", r.Method)
 	said := httptest.NewRecorder()
 	h.handler.ServeHTTP(said, ask)
 	switch said.Code {
@@ -180,6 +181,7 @@ func (h *house) gateway(w http.ResponseWriter, r *http.Request) {
 		in := r.Clone(r.Context())
 		in.URL = &url.URL{Path: "/.sallyport/login"}
 		in.Header.Set("X-Original-URL", "http://"+r.Host+r.RequestURI)
+		in.Header.Set("X-Original-Method", r.Method)
 		h.handler.ServeHTTP(w, in)
 	default:
 		w.WriteHeader(http.StatusInternalServerError)

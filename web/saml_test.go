@@ -84,8 +84,8 @@ func TestSML06_OtherBrowsersProvidersAndFlowsAreRefused(t *testing.T) {
 			form.Set("code", "nobody")
 			return b.postFrom(samlSite, acs, form)
 		}},
-		{"the provider's redirect address", "reply_invalid", 401, func(b *browser, _ string, form url.Values) *page {
-			return b.visit("/callback/saml-b?" + url.Values{"state": form["RelayState"], "code": {"alice"}, "iss": {"saml-a"}}.Encode())
+		{"the address that other providers redirect to", "provider_unknown", 404, func(b *browser, _ string, form url.Values) *page {
+			return b.visit("/callback/saml-a?" + url.Values{"state": form["RelayState"], "code": {"alice"}, "iss": {"saml-a"}}.Encode())
 		}},
 		{"more than any message", "too_large", 413, func(b *browser, acs string, form url.Values) *page {
 			form.Set("SAMLResponse", strings.Repeat("A", 5<<20))

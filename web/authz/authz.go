@@ -22,9 +22,13 @@ type Spelling struct {
 	// Address lists the headers that put together are the address of the original request: one with all of it, or three
 	// with scheme, host, and path with query.
 	Address []string
-	// Method is the header with the original request's method. With it the proxy hands our answer to the client as it is:
-	// a browser that goes somewhere is told no by a redirect. Without it the proxy keeps a no to itself.
-	Method string
+	// Method is the header with the original request's method. An application with rules needs it; no other does where
+	// MethodOptional says so.
+	Method         string
+	MethodOptional bool
+	// Passes means that the proxy hands our answer to the client as it is: a browser that goes somewhere is told no by a
+	// redirect, and who comes too often gets 429. Otherwise the proxy keeps a no to itself, and knows only 401 and 403.
+	Passes bool
 	// Cookies are the headers of a yes that carry the request's cookies without ours (FWD-04).
 	Cookies []string
 	// Yes is the status of a yes.
@@ -33,7 +37,10 @@ type Spelling struct {
 
 // Nginx is auth_request of nginx: it understands 2xx, 401 and 403; every other denial becomes a 500 there.
 func Nginx() Spelling {
-	return Spelling{Address: []string{"X-Original-Url"}, Cookies: []string{headerCookie}, Yes: http.StatusNoContent}
+	return Spelling{
+		Address: []string{"X-Original-Url"}, Method: "X-Original-Method", MethodOptional: true,
+		Cookies: []string{headerCookie}, Yes: http.StatusNoContent,
+	}
 }
 
 // Forward is forward_auth of Caddy and ForwardAuth of Traefik. Traefik can copy a header but not rename one, so cookies
@@ -41,7 +48,7 @@ func Nginx() Spelling {
 func Forward() Spelling {
 	return Spelling{
 		Address: []string{"X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Uri"}, Method: "X-Forwarded-Method",
-		Cookies: []string{headerCookie, "Cookie"}, Yes: http.StatusOK,
+		Passes: true, Cookies: []string{headerCookie, "Cookie"}, Yes: http.StatusOK,
 	}
 }
 
@@ -50,32 +57,28 @@ func Surface(h *wire.House) map[string]wire.Handler {
 	return map[string]wire.Handler{"/authz/nginx": Decide(h, Nginx()), "GET /authz/forward": Decide(h, Forward())}
 }
 
-// Identity headers of a yes. The proxy must set each of them from this answer on the request it passes on, empty ones
-// too, so that a client's own never arrive (FWD-02).
-const (
-	headerUser   = "X-Auth-User"
-	headerID     = "X-Auth-Id"
-	headerName   = "X-Auth-Name"
-	headerEmail  = "X-Auth-Email"
-	headerRoles  = "X-Auth-Roles"
-	headerToken  = "X-Auth-Token"
-	headerCookie = "X-Auth-Cookie" // the request's cookies without ours (FWD-04)
-)
+// headerCookie of a yes has the request's cookies without ours (FWD-04). The proxy must set it, and each identity header,
+// from this answer on the request it passes on, empty ones too, so that a client's own never arrive (FWD-02).
+const headerCookie = "X-Auth-Cookie"
 
 // Decide answers GET /authz/….
 func Decide(h *wire.House, s Spelling) wire.Handler {
+	ours := &wire.OurCookies{}
 	return func(w http.ResponseWriter, r *http.Request) error {
 		q, err := s.asked(r)
 		if err != nil {
 			return err
 		}
-		p, token, err := decide(r, h, q.app)
+		c, access, err := h.Ask(r, q.app, q.method, q.address.Path)
 		if err != nil {
-			return s.tell(w, r, q, proxyError(err))
+			return s.tell(w, r, q, s.refusal(err))
 		}
-		spell(w.Header(), p, token)
+		clear(w.Header()) // a proxy reads this answer: what protects browsers would only be carried around
+		w.Header().Set("Cache-Control", "no-store")
+		wire.IdentityHeaders(w.Header(), access.Principal, access.Token)
+		opened := c.Carrier == broker.TokenCookie && access.Principal.Subject != ""
 		for _, name := range s.Cookies {
-			w.Header()[name] = []string{withoutOurs(r)}
+			w.Header()[name] = []string{ours.Without(r, q.app, opened)}
 		}
 		w.WriteHeader(s.Yes)
 		return nil
@@ -98,10 +101,8 @@ func (s Spelling) asked(r *http.Request) (question, error) {
 	}
 	q := question{}
 	var ok bool
-	if s.Method != "" {
-		if q.method, ok = only(r, s.Method); !ok {
-			return q, denied("original_url_missing", "exactly one header with the original method is needed")
-		}
+	if q.method, ok = only(r, s.Method); !ok && (!s.MethodOptional || len(r.Header[s.Method]) > 0) {
+		return q, denied("original_url_missing", "exactly one header with the original method is needed")
 	}
 	parts := make([]string, len(s.Address))
 	for i, name := range s.Address {
@@ -115,8 +116,13 @@ func (s Spelling) asked(r *http.Request) (question, error) {
 	if q.app = f.ApplicationAt(q.address.Host, q.address.Path); q.app == nil {
 		return q, denied("unknown_host", "no application at the original address")
 	}
-	if twoReadings(q.address) && shared(f, q.app) {
-		return q, denied("original_url_invalid", "path may lead to another application of the host")
+	ruled := len(q.app.Rules) > 0
+	if q.method == "" && (ruled || len(f.EmbeddersOf(q.app)) > 0) {
+		// Cookies for frames travel from other sites: with any method, then, the request would have to be its own page's.
+		return q, denied("original_url_missing", "the application has rules or embedders, and the method was not told")
+	}
+	if wire.TwoReadings(q.address) && (ruled || shared(f, q.app)) {
+		return q, denied("original_url_invalid", "path may lead to another application of the host, or past a rule")
 	}
 	return q, nil
 }
@@ -151,46 +157,11 @@ func wholeAddress(u *url.URL, raw string) bool {
 		strings.HasPrefix(raw, u.Scheme+"://"+u.Host+"/")
 }
 
-// twoReadings reports whether a proxy that cleans or decodes paths may understand another path than we do.
-func twoReadings(u *url.URL) bool {
-	raw := strings.ToLower(u.EscapedPath())
-	if u.Fragment != "" { // to some a part of the path
-		return true
-	}
-	if strings.Contains(raw, "//") || strings.ContainsAny(u.Path, "\\;") || strings.Contains(raw, "%2f") {
-		return true
-	}
-	for segment := range strings.SplitSeq(u.Path, "/") {
-		if segment == "." || segment == ".." {
-			return true
-		}
-	}
-	return false
-}
-
 // shared reports whether the path, and not the host alone, chose the application.
 func shared(f *wire.Facts, app *broker.Application) bool {
 	return app.URL.Path != "/" || slices.ContainsFunc(f.Applications(), func(other *broker.Application) bool {
 		return other.ID != app.ID && other.URL != nil && strings.EqualFold(other.URL.Host, app.URL.Host)
 	})
-}
-
-// decide is the one decision of all spellings: who it is, and their token where the application wants one.
-func decide(r *http.Request, h *wire.House, app *broker.Application) (p identity.Principal, token string, err error) {
-	c, err := wire.Credential(r, app)
-	if err != nil {
-		return p, "", err
-	}
-	if p, err = h.Broker.Authenticate(r.Context(), wire.Of(r).Snapshot, c, app); err != nil {
-		return p, "", err
-	}
-	if !app.Admits(p) {
-		return p, "", denied("no_role", "roles do not admit to the application")
-	}
-	if app.ForwardToken {
-		token, err = h.Broker.ForwardToken(r.Context(), wire.Of(r).Snapshot, p, app)
-	}
-	return p, token, err
 }
 
 // tell is how a no reaches the client: as an error that the proxy acts upon, or, where the client sees our answer, as the
@@ -199,7 +170,7 @@ func decide(r *http.Request, h *wire.House, app *broker.Application) (p identity
 func (s Spelling) tell(w http.ResponseWriter, r *http.Request, q question, no error) error {
 	original := *r
 	original.Method = q.method
-	if s.Method == "" || !wire.IsNavigation(&original) {
+	if !s.Passes || !wire.IsNavigation(&original) {
 		return no
 	}
 	var to url.URL
@@ -230,62 +201,18 @@ func denied(code, why string) error {
 	return identity.WithCode(code, fmt.Errorf("%s: %w", why, identity.ErrDenied))
 }
 
-// proxyError keeps to what proxies understand: a malformed credential is no credential. A denial that signing in again
-// may cure is 401; "unavailable" stays 503, which a proxy answers with an error of its own, never with a yes.
-func proxyError(err error) error {
+// refusal keeps to what proxies understand: a malformed credential is no credential, and who comes too often is denied
+// where 429 would become a fault. "Unavailable" stays 503, which a proxy answers with an error of its own, never with a
+// yes.
+func (s Spelling) refusal(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return err
 	case errors.Is(err, identity.ErrInvalid):
 		return identity.WithCode(identity.CodeOf(err), fmt.Errorf("%w: %w", identity.ErrBadCredentials, err))
-	case errors.Is(err, identity.ErrDenied) && identity.CodeOf(err) != "no_role":
-		// The account was closed or its roles are gone: this sign-in is over.
-		return fmt.Errorf("%w: %w", identity.ErrBadCredentials, err)
+	case errors.Is(err, identity.ErrThrottled) && !s.Passes:
+		return denied(identity.CodeOf(err), "too often")
 	default:
-		return err
+		return wire.Refusal(err)
 	}
-}
-
-// spell writes the identity headers. Header values take visible ASCII only; what is outside is percent-encoded, so that
-// nothing a person calls themselves can end a header or start another.
-func spell(to http.Header, p identity.Principal, token string) {
-	clear(to) // a proxy reads this answer: what protects browsers would only be carried around
-	to[headerUser] = []string{headerText(p.Username)}
-	to[headerID] = []string{p.Subject}
-	to[headerName] = []string{headerText(p.Name)}
-	to[headerEmail] = []string{headerText(p.Email)}
-	to[headerRoles] = []string{strings.Join(p.Roles, ",")}
-	to[headerToken] = []string{token}
-	to["Cache-Control"] = []string{"no-store"}
-}
-
-func headerText(s string) string {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' || s[i] == '%' {
-			return url.PathEscape(s)
-		}
-	}
-	return s
-}
-
-// isOurs finds our cookies however they are spelt: some readers ignore case, some take a comma for the end of a cookie.
-func isOurs(pair string) bool {
-	return strings.Contains(pair, wire.BrokerCookie) ||
-		strings.Contains(strings.ToLower(pair), strings.ToLower(wire.BrokerCookie))
-}
-
-// withoutOurs returns the request's cookies as they were sent, less ours.
-func withoutOurs(r *http.Request) string {
-	lines := r.Header["Cookie"]
-	if len(lines) == 0 {
-		return ""
-	}
-	var kept []string
-	for pair := range strings.SplitSeq(strings.Join(lines, "; "), ";") {
-		pair = strings.TrimSpace(pair)
-		if pair != "" && !isOurs(pair) {
-			kept = append(kept, pair)
-		}
-	}
-	return strings.Join(kept, "; ")
 }

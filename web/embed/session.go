@@ -101,6 +101,9 @@ func (e *Embed) end(w http.ResponseWriter, r *http.Request) error {
 	if err := sameOrigin(r, app); err != nil {
 		return err
 	}
+	if r.ContentLength != 0 {
+		return wire.MediaType() // there is nothing to say
+	}
 	h, err := e.holds(r, app)
 	if err == nil {
 		err = e.house.Broker.SignOut(r.Context(), wire.Of(r).Visit, h.principal)

@@ -50,14 +50,18 @@ func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
 	if c, err := wire.Credential(r, app); err == nil {
 		p, err := s.house.Broker.Authenticate(r.Context(), f.Snapshot, c, app)
 		switch {
-		case err == nil && app.Admits(p) && wire.IsNavigation(r):
-			return redirect(w, r, to.String())
-		case err == nil && !app.Admits(p):
-			return s.denied(w, r, app)
 		case errors.Is(err, identity.ErrUnavailable):
 			return err
+		case err == nil && !app.Admits(p):
+			return s.denied(w, r, app)
+		case err == nil && wire.IsNavigation(r):
+			if no := s.refused(r, app, c); no != nil {
+				return no
+			}
+			return redirect(w, r, to.String())
 		}
 	}
+	wire.DropDeadEmbedCookies(w, r, app)
 	if !wire.IsNavigation(r) {
 		return wire.ErrNoCredential
 	}
@@ -65,6 +69,28 @@ func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
 		return redirect(w, r, frame)
 	}
 	return s.begin(w, r, app, to)
+}
+
+// refused puts the question again that a proxy leads here with: a rule may say no to somebody whom the application admits,
+// and going back would only lead here again. Only what signing in again would not cure counts.
+func (s *Host) refused(r *http.Request, app *broker.Application, c broker.Credential) error {
+	original := r.Header.Get("X-Original-Url")
+	f := wire.Of(r)
+	if !f.FromProxy || original == "" || len(app.Rules) == 0 && len(f.EmbeddersOf(app)) == 0 {
+		return nil
+	}
+	u, err := url.Parse(original)
+	method := r.Header.Get("X-Original-Method")
+	if err != nil || method == "" || wire.TwoReadings(u) {
+		return identity.WithCode("original_url_invalid", identity.ErrDenied)
+	}
+	_, err = s.house.Broker.Authorize(r.Context(), f.Visit, broker.Request{
+		Application: app, Credential: c, Method: method, Path: u.Path,
+	})
+	if errors.Is(err, identity.ErrDenied) || errors.Is(err, identity.ErrThrottled) {
+		return err
+	}
+	return nil
 }
 
 // applicationFor finds the application an address on this host belongs to; the host's front page otherwise.

@@ -46,6 +46,9 @@ func departure(flow wire.Flow) broker.Departure {
 
 // callback takes a browser back from its provider. The flow cookie proves that it left from here (OID-01).
 func (p *Pages) callback(w http.ResponseWriter, r *http.Request) error {
+	if door, ok := wire.Of(r).DoorByID(r.PathValue("provider")); !ok || door.Posts { // replies of the others never stand in addresses
+		return identity.WithCode("provider_unknown", identity.ErrNotFound)
+	}
 	states := r.URL.Query()["state"]
 	if len(states) != 1 {
 		return identity.WithCode("flow_unknown", identity.ErrExpired)

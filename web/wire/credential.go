@@ -92,10 +92,16 @@ func CookieCredential(r *http.Request, app *broker.Application) (broker.Credenti
 		return own, err
 	}
 	framed, ferr := embedCookie(r, app)
-	if errors.Is(ferr, ErrNoCredential) {
+	if errors.Is(ferr, ErrNoCredential) && !framedByOthers(r, app) {
 		return own, err
 	}
 	return framed, ferr
+}
+
+// framedByOthers reports whether another origin's page loads the application into a frame: nobody is signed in there until
+// that page has vouched for them, whoever the browser knows otherwise.
+func framedByOthers(r *http.Request, app *broker.Application) bool {
+	return isFrame(r) && r.Header.Get("Sec-Fetch-Site") != "same-origin" && len(Of(r).EmbeddersOf(app)) > 0
 }
 
 func cookieNamed(r *http.Request, name string, carrier broker.Carrier) (broker.Credential, error) {

@@ -14,12 +14,27 @@ const FramePath = "/.sallyport/embed/v1/frame"
 // FrameFor returns where a browser that loads the application into a frame signs in: the sign-in page is never framed. It
 // is "" for every other request, and where nobody may frame the application. to is where it goes on afterwards.
 func FrameFor(r *http.Request, app *broker.Application, to string) string {
-	dest := r.Header.Get("Sec-Fetch-Dest")
-	if dest != "iframe" && dest != "frame" || len(Of(r).EmbeddersOf(app)) == 0 {
+	if !isFrame(r) || len(Of(r).EmbeddersOf(app)) == 0 {
 		return ""
 	}
 	// Below the application's own path: where it is served below one of the embedding page's, nothing else leads here.
 	return strings.TrimSuffix(app.URL.Path, "/") + FramePath + "?" + url.Values{"application": {app.ID}, "to": {to}}.Encode()
+}
+
+// isFrame reports whether a browser loads a page into a frame.
+func isFrame(r *http.Request) bool {
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	return dest == "iframe" || dest == "frame"
+}
+
+// DropDeadEmbedCookies makes a browser forget the embedders' cookies of an application that it sent and that open nothing
+// any more: they would go before a session of its own.
+func DropDeadEmbedCookies(w http.ResponseWriter, r *http.Request, app *broker.Application) {
+	for _, e := range Of(r).EmbeddersOf(app) {
+		if len(r.CookiesNamed(EmbedCookieName(e))) > 0 {
+			DropEmbedCookie(w, e)
+		}
+	}
 }
 
 // The names of embedded sessions' cookies: never that of a session of one's own, so that the two do not collide. They

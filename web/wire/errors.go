@@ -32,6 +32,8 @@ type answer struct {
 func answers() []answer {
 	return []answer{
 		{context.Canceled, 499, "client_gone", slog.LevelDebug},
+		{errUpstreamTime, http.StatusGatewayTimeout, "upstream_timeout", slog.LevelWarn},
+		{errUpstream, http.StatusBadGateway, "upstream_unavailable", slog.LevelWarn},
 		{identity.ErrUnavailable, http.StatusServiceUnavailable, "unavailable", slog.LevelWarn},
 		{identity.ErrThrottled, http.StatusTooManyRequests, "rate_limited", slog.LevelInfo},
 		{identity.ErrBadCredentials, http.StatusUnauthorized, "bad_credentials", slog.LevelInfo},

@@ -91,7 +91,7 @@ func tellsIdentity(name string) bool {
 // that every reader takes for the same: one that cleans paths, one that decodes twice, one that compares bytes.
 func Canonical(u *url.URL, target string) bool {
 	raw, _, _ := strings.Cut(target, "?")
-	return strings.HasPrefix(raw, "/") && u.EscapedPath() == raw && !TwoReadings(u) && wellFormed(u.Path) && !needless(raw)
+	return strings.HasPrefix(raw, "/") && u.EscapedPath() == raw && !TwoReadings(u) && !needless(raw)
 }
 
 // TwoReadings reports whether a proxy or an application that cleans or decodes paths may understand another path than we
@@ -109,7 +109,7 @@ func TwoReadings(u *url.URL) bool {
 			return true
 		}
 	}
-	return twiceEncoded(u.Path)
+	return !wellFormed(u.Path) || twiceEncoded(u.Path)
 }
 
 // twiceEncoded finds what a second decoding would turn into punctuation that divides a path, or into more of the same.
@@ -261,7 +261,7 @@ func Refusal(err error) error {
 		return err
 	}
 	switch identity.CodeOf(err) {
-	case "no_role", "method_denied", "carrier_denied", "csrf":
+	case "no_role", "method_denied", "carrier_denied", "path_not_canonical", "csrf":
 		return err
 	default:
 		return fmt.Errorf("%w: %w", identity.ErrBadCredentials, err)
