@@ -33,8 +33,8 @@ bench: ## the benchmarks: ratios within one run, never a pass or a failure
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem -timeout 60m ./...
 
 .PHONY: long
-long: ## ten minutes of fuzzing, every test three times
-	SALLYPORT_TEST_TIMEOUT=6h scripts/test.sh -count=3
+long: ## ten minutes of fuzzing, every test three times, every byte of a signed SAML response changed
+	SALLYPORT_TEST_SWEEP=1 SALLYPORT_TEST_TIMEOUT=6h scripts/test.sh -count=3
 	scripts/fuzz.sh 600
 
 .PHONY: peers

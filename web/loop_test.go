@@ -17,5 +17,8 @@ func TestWhomARuleRefusesIsNotSentInCircles(t *testing.T) {
 		r.Header.Set("X-Original-Url", "http://app.localhost"+path)
 		r.Header.Set("X-Original-Method", "GET")
 		c.do(r).want(403, code)
+		r.Header.Set("Sec-Fetch-Mode", "cors") // a program's answer is the same
+		c.asProgram = true
+		c.do(r).want(403, code)
 	}
 }

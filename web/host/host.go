@@ -54,11 +54,13 @@ func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
 			return err
 		case err == nil && !app.Admits(p):
 			return s.denied(w, r, app)
-		case err == nil && wire.IsNavigation(r):
+		case err == nil:
 			if no := s.refused(r, app, c); no != nil {
 				return no
 			}
-			return redirect(w, r, to.String())
+			if wire.IsNavigation(r) {
+				return redirect(w, r, to.String())
+			}
 		}
 	}
 	wire.DropDeadEmbedCookies(w, r, app)

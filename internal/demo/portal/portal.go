@@ -211,7 +211,12 @@ func (p *Portal) home(w http.ResponseWriter, r *http.Request) {
 		People: p.options.People, Application: p.options.Application, Embedder: p.options.Embedder,
 		SDK: p.sdk, Frame: p.frame,
 	}
-	if who, ok := p.current(r); ok {
+	who, ok := p.current(r)
+	if _, err := r.Cookie(cookieName); err != nil { // a first visit: the first person has just signed in here
+		who, ok = p.options.People[0], true
+		http.SetCookie(w, cookie(p.sealed(who.Username)))
+	}
+	if ok {
 		v.Who = &who
 	}
 	var out bytes.Buffer
@@ -224,7 +229,7 @@ func (p *Portal) home(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(out.Bytes())
 }
 
-// choose is the portal's sign-in: whoever is chosen is believed. Nobody signs out.
+// choose is the portal's sign-in: whoever is chosen is believed. Choosing nobody signs out.
 func (p *Portal) choose(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
 		http.Error(w, "the form cannot be read", http.StatusBadRequest)
@@ -233,10 +238,8 @@ func (p *Portal) choose(w http.ResponseWriter, r *http.Request) {
 	username := r.PostForm.Get("person")
 	_, known := p.people[username]
 	switch {
-	case username == "":
-		http.SetCookie(w, cookie("", -1))
-	case known:
-		http.SetCookie(w, cookie(p.sealed(username), 0))
+	case username == "", known:
+		http.SetCookie(w, cookie(p.sealed(username)))
 	default:
 		http.Error(w, "nobody of that name is known here", http.StatusBadRequest)
 		return
@@ -248,10 +251,9 @@ const cookieName = "__Host-portal"
 
 // cookie makes the portal's own. Browsers take Secure on names below .localhost without https. It is Lax, so that a link
 // to the portal finds it.
-func cookie(value string, maxAge int) *http.Cookie {
+func cookie(value string) *http.Cookie {
 	return &http.Cookie{
-		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true,
-		SameSite: http.SameSiteLaxMode,
+		Name: cookieName, Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
 }
 
