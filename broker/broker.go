@@ -45,8 +45,10 @@ type Broker struct {
 
 // New returns a broker on a store. Load must be called with a first snapshot before anything else.
 func New(o Options) *Broker {
-	b := &Broker{log: o.Log, now: o.Now, node: o.Node, feed: newFeed(o.Now()), views: newViews(), seen: newLastSeen(),
-		throttle: newThrottle(o.Now)}
+	b := &Broker{
+		log: o.Log, now: o.Now, node: o.Node, feed: newFeed(o.Now()), views: newViews(), seen: newLastSeen(),
+		throttle: newThrottle(o.Now),
+	}
 	if b.node == "" {
 		b.node = NewID()
 	}

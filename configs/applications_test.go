@@ -433,7 +433,7 @@ func TestWarningsAboutApplicationsAndEmbedders(t *testing.T) {
 		want []string
 	}{
 		"none for what is sound": {
-			"profiles: {p: {claims: {email: null, role: {from: roles, shape: string, prefer: [admin]}}, cookie: {name: x, value: token}}}\n" +
+			"profiles: {p: {claims: {email: null, role: {from: roles, shape: string, prefer: [admin]}}, cookie: {name: __Host-x, value: token}}}\n" +
 				"applications: {a: {url: 'https://a.example.com', profile: p, claims: {role: }, upstream: {url: 'http://reports:8080'},\n" +
 				"  rules: [{path: /, require: [viewer]}, {path: /a/, methods: [GET]}, {path: /a/, require: [admin]}]}}",
 			[]string{},
@@ -448,6 +448,10 @@ func TestWarningsAboutApplicationsAndEmbedders(t *testing.T) {
 		"one of several roles, and nobody knows which": {
 			"applications: {a: {claims: {role: {from: roles, shape: string}}}}",
 			[]string{"applications.a.claims.role: holds one of somebody's roles, the first in the order of the alphabet; prefer says which"},
+		},
+		"a cookie that a host beside it could set": {
+			"profiles: {p: {cookie: {name: x}}}",
+			[]string{"profiles.p.cookie.name: other hosts of the same domain can set a cookie of this name beside it; __Host- in front keeps them from it"},
 		},
 		"a cookie for a whole domain": {
 			"profiles: {p: {cookie: {domain: example.com}}}",

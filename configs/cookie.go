@@ -50,6 +50,9 @@ func (d *decoder) checkCookie(path string, c CookieSpelling) {
 			d.once(name, "names that begin with %s are those of cookies of our own", prefix)
 		}
 	}
+	if c.Name != "" && !hasPrefixFold(c.Name, "__Host-") && c.Domain == "" {
+		d.warn(name, "other hosts of the same domain can set a cookie of this name beside it; __Host- in front keeps them from it")
+	}
 	domain := join(path, "domain")
 	switch {
 	case c.Domain == "":

@@ -134,6 +134,8 @@ type Env struct {
 	Dir string
 	// Keep, when set, keeps documents of upstream's beyond the process.
 	Keep Keeper
+	// Heavy, when set, bounds the costly work of all providers together; without it each has slots of its own.
+	Heavy *Slots
 }
 
 // Keeper keeps a document for as long as the house stands, so that a restart while upstream is away finds the last good

@@ -72,7 +72,10 @@ func openHouse(ctx context.Context, c *configs.Config, log *slog.Logger, events 
 		return nil, err
 	}
 	h := &house{log: log, now: time.Now, store: store, hasher: local.NewHasher(local.HasherOptions{}), metrics: operations.NewMetrics()}
-	h.opener = opener{log: log, now: h.now, people: localPeople{store, h.now}, hasher: h.hasher, keep: keptCopies{store}}
+	h.opener = opener{
+		log: log, now: h.now, people: localPeople{store, h.now}, hasher: h.hasher, keep: keptCopies{store},
+		heavy: providers.NewSlots(0),
+	}
 	h.monitor = providers.NewMonitor(log, h.now)
 	h.broker = broker.New(broker.Options{Store: store, Log: log, Now: h.now, OnEvent: h.heard})
 	h.gauges()

@@ -19,6 +19,7 @@ import (
 	"sallyport/providers/local"
 	"sallyport/providers/saml"
 	"sallyport/tokens"
+	"sallyport/tokens/jws"
 	"sallyport/web/wire"
 )
 
@@ -30,6 +31,8 @@ type opener struct {
 	hasher *local.Hasher
 	// keep is nil where there is no store.
 	keep providers.Keeper
+	// heavy bounds the costly work of all providers, those of an earlier configuration included.
+	heavy *providers.Slots
 }
 
 // open opens all providers. None of them needs its upstream to be there. One that cannot be opened, because a file that
@@ -65,7 +68,7 @@ func (o opener) one(ctx context.Context, c *configs.Config, block *configs.Provi
 	if l, ok := settings.(*local.Config); ok {
 		l.People, l.Hasher = o.people, o.hasher
 	}
-	env := providers.Env{Log: o.log.With("provider", block.ID), Now: o.now, Dir: c.Dir(), Keep: o.keep}
+	env := providers.Env{Log: o.log.With("provider", block.ID), Now: o.now, Dir: c.Dir(), Keep: o.keep, Heavy: o.heavy}
 	return settings.Open(ctx, block.ID, block.Title, env)
 }
 
@@ -138,6 +141,11 @@ func applicationOf(c *configs.Config, a *configs.Application) (*broker.Applicati
 		ID: a.ID, Title: a.Title, Audience: a.Audience, Require: a.Require, Algorithm: tokens.Algorithm(a.Algorithm),
 		Secret: []byte(a.Secret.Reveal()), TokenLifetime: a.TokenLifetime, Session: broker.Limits(a.Session),
 		ForwardToken: a.ForwardToken, Claims: claimsOf(c.ClaimsOf(a)), Rules: rulesOf(a.Rules), Profile: profile,
+	}
+	if made.Algorithm == tokens.HS256 {
+		if err := jws.CheckSecret(made.Secret); err != nil {
+			return nil, fmt.Errorf("applications.%s.secret: %w", a.ID, err)
+		}
 	}
 	if a.URL != "" {
 		if made.URL, err = url.Parse(a.Origin() + a.Prefix() + "/"); err != nil {

@@ -332,8 +332,10 @@ func TestEMB01_AKeyThatMustNotVerifyIsRefusedAtConfiguration(t *testing.T) {
 		"a secret over two lines": {
 			jwt.Key{HMAC: identity.NewSecret(b64(secretOf("a", 33)) + "\n")}, "keys[0].hmac: must be base64",
 		},
-		"a secret that is a public key":  {jwt.Key{HMAC: base([]byte(publicPEM(t, r.public)))}, "keys[0].hmac: "},
-		"a secret with an RSA algorithm": {jwt.Key{HMAC: secret, Algorithm: "RS256"}, "keys[0].algorithm: "},
+		"a secret that is a public key":                       {jwt.Key{HMAC: base([]byte(publicPEM(t, r.public)))}, "keys[0].hmac: "},
+		"a secret that is what stands in a public key's PEM":  {jwt.Key{HMAC: base(bodyOf(t, publicPEM(t, es.public)))}, "keys[0].hmac: key is not usable: an HMAC secret must not be a key"},
+		"a secret that is what stands in a private key's PEM": {jwt.Key{HMAC: base(private)}, "keys[0].hmac: key is not usable: an HMAC secret must not be a key"},
+		"a secret with an RSA algorithm":                      {jwt.Key{HMAC: secret, Algorithm: "RS256"}, "keys[0].algorithm: "},
 		"a public key with HMAC": {
 			jwt.Key{PEM: publicPEM(t, r.public), Algorithm: "HS256"}, "keys[0].algorithm: ",
 		},
@@ -367,6 +369,16 @@ func TestEMB01_AKeyThatMustNotVerifyIsRefusedAtConfiguration(t *testing.T) {
 			}
 		})
 	}
+}
+
+// bodyOf is what stands in the first block of PEM.
+func bodyOf(t *testing.T, text string) []byte {
+	t.Helper()
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		t.Fatal("no PEM")
+	}
+	return block.Bytes
 }
 
 func unresolved(t *testing.T) jwt.Key {

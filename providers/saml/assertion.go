@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/beevik/etree"
 
@@ -53,16 +54,14 @@ func (p *Provider) assertion(issuer string, v verified) (identity.Assertion, err
 		name string
 		into *string
 	}{{names.Username, &who.Username}, {names.Name, &who.Name}, {names.Email, &who.Email}} {
-		if values := all.get(field.name); len(values) > 0 {
-			if *field.into = values[0]; len(*field.into) > maxText {
-				return identity.Assertion{}, errors.New("a name or address is too long")
-			}
+		if *field.into, err = all.one(field.name); err != nil {
+			return identity.Assertion{}, err
 		}
 	}
 	who.EmailVerified = p.config.EmailVerified && who.Email != ""
-	who.Groups = all.get(names.Groups)
+	who.Groups = all.list(names.Groups)
 	for _, name := range p.config.Extra {
-		if values := all.get(name); len(values) > 0 {
+		if values := all.list(name); len(values) > 0 {
 			if who.Attributes == nil {
 				who.Attributes = map[string][]string{}
 			}
@@ -92,11 +91,7 @@ func (p *Provider) subject(v verified, all attributes) (string, error) {
 		}
 		return v.nameID, nil
 	}
-	values := all.get(name)
-	if len(values) != 1 || len(values[0]) > maxText {
-		return "", errors.New("the subject's attribute does not have exactly one value of a sensible length")
-	}
-	return values[0], nil
+	return all.exact(name)
 }
 
 // methods says how the person proved who they are, in the words of RFC 8176, where the class says it.
@@ -112,24 +107,80 @@ func methods(class string) []string {
 	}
 }
 
-// attributes are the values of the configured attributes, by configured name.
-type attributes struct{ byName, byFriendly map[string][]string }
+// checkSubject refuses what somebody, here or upstream, could take for another subject: people and programs pass over
+// white space and control characters.
+func checkSubject(what, s string) error {
+	switch {
+	case s == "":
+		return errors.New(what + " is empty")
+	case len(s) > maxText:
+		return errors.New(what + " is too long")
+	case strings.TrimSpace(s) != s:
+		return errors.New(what + " has white space around it")
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return errors.New(what + " has control characters in it")
+	default:
+		return nil
+	}
+}
 
-// get returns the values of the attribute with this Name; where there is none, with this FriendlyName. The exact name
-// wins, or an attribute could pass for another by calling itself so.
-func (a attributes) get(name string) []string {
+// attributes are the configured attributes by configured name: of each its values as they are spelled.
+type attributes struct{ byName, byFriendly map[string][][]string }
+
+// get returns the attributes with this Name; where there are none, with this FriendlyName. The exact name wins, or an
+// attribute could pass for another by calling itself so.
+func (a attributes) get(name string) [][]string {
 	if name == "" {
 		return nil
 	}
-	if values, ok := a.byName[name]; ok {
-		return values
+	if found, ok := a.byName[name]; ok {
+		return found
 	}
 	return a.byFriendly[name]
 }
 
+// list returns all values without the white space around them. Empty ones are no values.
+func (a attributes) list(name string) []string {
+	var out []string
+	for _, values := range a.get(name) {
+		for _, value := range values {
+			if value = strings.TrimSpace(value); value != "" {
+				out = append(out, value)
+			}
+		}
+	}
+	return out
+}
+
+// one returns the first value, "" for none. Which of two attributes is meant nobody has said.
+func (a attributes) one(name string) (string, error) {
+	if len(a.get(name)) > 1 {
+		return "", errors.New("an attribute of which one value is read stands there twice")
+	}
+	values := a.list(name)
+	switch {
+	case len(values) == 0:
+		return "", nil
+	case len(values[0]) > maxText:
+		return "", errors.New("a name or address is too long")
+	default:
+		return values[0], nil
+	}
+}
+
+// exact returns the only value of the only attribute with this Name, as it is spelled. A FriendlyName says nothing here: it
+// is for people to read (saml-core section 2.7.3.1), and an account hangs on the value.
+func (a attributes) exact(name string) (string, error) {
+	found := a.byName[name]
+	if len(found) != 1 || len(found[0]) != 1 {
+		return "", errors.New("the subject's attribute does not have exactly one value")
+	}
+	return found[0][0], checkSubject("the subject's attribute", found[0][0])
+}
+
 // readAttributes reads those that configuration names; the others are not looked at.
 func readAttributes(statements []*etree.Element, wanted map[string]bool) (attributes, error) {
-	all := attributes{byName: map[string][]string{}, byFriendly: map[string][]string{}}
+	all := attributes{byName: map[string][][]string{}, byFriendly: map[string][][]string{}}
 	for _, s := range statements {
 		for _, el := range children(s, nsAssertion, "Attribute") {
 			name, friendly := attr(el, "Name"), attr(el, "FriendlyName")
@@ -141,29 +192,25 @@ func readAttributes(statements []*etree.Element, wanted map[string]bool) (attrib
 				return attributes{}, err
 			}
 			if wanted[name] {
-				all.byName[name] = append(all.byName[name], values...)
+				all.byName[name] = append(all.byName[name], values)
 			}
 			if wanted[friendly] {
-				all.byFriendly[friendly] = append(all.byFriendly[friendly], values...)
+				all.byFriendly[friendly] = append(all.byFriendly[friendly], values)
 			}
 		}
 	}
 	return all, nil
 }
 
-// readValues reads values as text. Absent and empty ones are no values; structured ones have no meaning we know, and
-// leaving one out of a list of groups could mean more rights.
+// readValues reads values as text. Structured ones have no meaning we know, and leaving one out of a list of groups could
+// mean more rights.
 func readValues(el *etree.Element) ([]string, error) {
 	values := make([]string, 0, len(el.Child))
 	for _, c := range children(el, nsAssertion, "AttributeValue") {
 		value, err := text(c)
-		if err != nil {
-			return nil, err
-		}
-		value = strings.TrimSpace(value)
 		switch {
-		case value == "":
-			continue
+		case err != nil:
+			return nil, err
 		case len(value) > maxValue:
 			return nil, fmt.Errorf("an attribute has a value longer than %d bytes", maxValue)
 		}

@@ -16,8 +16,9 @@ func manyGroups(n int) string {
 	return attribute("groups", "", values...)
 }
 
-// BenchmarkSML09 prints what large messages cost: those that sign in, and those where only the digest finds out that
-// nobody signed them, in the shapes that keep parsers and canonicalizers busy. Every message is as large as it may be.
+// BenchmarkSML09 prints what large messages cost: those that sign in, those where only the digest finds out that nobody
+// signed them, and those by a foreign key, in the shapes that keep parsers and canonicalizers busy. Every message is as
+// large as it may be.
 func BenchmarkSML09(b *testing.B) {
 	by, to := ours(b), mine(b)
 	p := openProvider(b, decrypting(b, to), by)
@@ -45,11 +46,15 @@ func BenchmarkSML09(b *testing.B) {
 	// As many certificates as there may be, the right one last.
 	p = openProvider(b, decrypting(b, to), append(slices.Repeat([]signer{foreign(b)}, maxCertificates-1), by)...)
 	small := string(outer.sign(b, string(inner.sign(b, message()))))
+	nobody := signing{by: newSigner(b, rsaKeys()[3]), response: true}
+	unknown := string(nobody.sign(b, string(inner.sign(b, message()))))
 	cipherText := string(outer.sign(b, string(sealing{to: to}.seal(b, inner.sign(b, message())))))
 	for _, row := range []struct{ name, raw string }{
 		{"nests of small namespaces", filled(b, small, `<x xmlns:p="urn:p" xmlns:q="urn:q"><p:y q:z=""/></x>`, 2)},
 		{"deep nests of elements", filled(b, small, strings.Repeat(`<x>`, 27)+strings.Repeat(`</x>`, 27), 27)},
 		{"deep nests that declare", filled(b, small, deepNamespaces(25), 25)},
+		{"deep nests that declare, by a key nobody knows", filled(b, unknown, deepNamespaces(25), 25)},
+		{"many elements, by a key nobody knows", filled(b, unknown, `<x/>`, 1)},
 		{"many namespaces at once", filled(b, small, `<x`+manyNamespaces(15)+`/>`, 16)},
 		{"many attributes", filled(b, small, `<x `+manyAttributes(32)+`/>`, 17)},
 		{"many attributes of namespaces", filled(b, small, `<x xmlns:p="urn:p" `+strings.ReplaceAll(manyAttributes(31), "a", "p:a")+`/>`, 17)},

@@ -2,7 +2,6 @@ package saml
 
 import (
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/beevik/etree"
@@ -115,8 +114,8 @@ func (e expectation) readNameID(el *etree.Element, v *verified) error {
 	if err != nil {
 		return err
 	}
-	if name == "" || len(name) > maxText || strings.TrimSpace(name) != name {
-		return errors.New("the NameID is empty, too long or has white space around it")
+	if err := checkSubject("the NameID", name); err != nil {
+		return err
 	}
 	v.hasNameID, v.nameID, v.nameFormat = true, name, formatUnspecified
 	if hasAttr(el, "Format") {

@@ -19,7 +19,9 @@ const Kind = "saml"
 type Config struct {
 	// Metadata says where the provider's metadata is.
 	Metadata Metadata `yaml:"metadata,omitempty"`
-	// EntityID is the provider's entity id. Together with metadata it must be the one the metadata is of.
+	// EntityID is the provider's entity id. Together with metadata it must be the one the metadata is of. Where it is not set,
+	// the entity that is found first behind metadata.url is the only one that is taken from there later: accounts belong to
+	// the provider's id, and setting entity_id is how another entity gets to inherit them.
 	EntityID string `yaml:"entity_id,omitempty"`
 	// SSOURL is the provider's single sign-on endpoint for HTTP-Redirect: https; http only for localhost.
 	SSOURL string `yaml:"sso_url,omitempty"`
@@ -28,7 +30,8 @@ type Config struct {
 	// NameIDFormat is asked for and, where the NameID is the subject, insisted on: persistent (the default then),
 	// transient, email or unspecified.
 	NameIDFormat string `yaml:"name_id_format,omitempty"`
-	// Subject says what identifies a person for ever: "name_id" (default) or "attribute NAME".
+	// Subject says what identifies a person for ever: "name_id" (default) or "attribute NAME". NAME is the attribute's Name
+	// (a FriendlyName never counts here), and it must have exactly one value, without white space around it.
 	Subject string `yaml:"subject,omitempty"`
 	// Attributes names what is read of a person.
 	Attributes Attributes `yaml:"attributes,omitempty"`
@@ -61,7 +64,8 @@ type Metadata struct {
 	CAFile string `yaml:"ca_file,omitempty"`
 }
 
-// Attributes names attributes of the assertion by Name or FriendlyName; those left empty are not read.
+// Attributes names attributes of the assertion by Name or, where none has that Name, by FriendlyName; those left empty are
+// not read. Of all but groups one attribute is taken, and its first value.
 type Attributes struct {
 	// Username is the name a person is known by.
 	Username string `yaml:"username,omitempty"`

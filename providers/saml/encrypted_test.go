@@ -220,7 +220,7 @@ func TestSML08_WhatComesOutIsForeignStill(t *testing.T) {
 		"too deep":                                {swap(t, good, `>engineers<`, `>`+strings.Repeat(`<x>`, 40)+strings.Repeat(`</x>`, 40)+`<`), errDecrypt.Error()},
 		"too many elements":                       {swap(t, good, `>engineers<`, `>`+strings.Repeat(`<x/>`, 50_001)+`<`), errDecrypt.Error()},
 		"no signature":                            {bare, errUnsigned.Error()},
-		"a changed name":                          {swap(t, good, `p-4711`, `p-4712`), "no configured certificate"},
+		"a changed name":                          {swap(t, good, `p-4711`, `p-4712`), "not what was signed"},
 		"a signature elsewhere":                   {swap(t, bare, `<saml:Subject>`, `<saml:Subject><Signature/>`), errElsewhere.Error()},
 		"an EncryptedID instead of a NameID":      {swap(t, good, `<saml:NameID `, `<saml:EncryptedID/><saml:NameID `), errHidden.Error()},
 		"an EncryptedAttribute beside the others": {swap(t, good, `<saml:AttributeStatement>`, `<saml:AttributeStatement><saml:EncryptedAttribute/>`), errHidden.Error()},

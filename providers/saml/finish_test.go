@@ -225,14 +225,19 @@ func TestSML05_TheFormIsUnderstoodInOneWayOnly(t *testing.T) {
 		change func(url.Values)
 		words  string
 	}{
-		"two responses":         {func(v url.Values) { v.Add("SAMLResponse", v.Get("SAMLResponse")) }, "appears 2 times"},
-		"no response":           {func(v url.Values) { v.Del("SAMLResponse") }, "no SAMLResponse"},
-		"an artifact":           {func(v url.Values) { v.Set("SAMLart", "AAQAAA") }, "artifacts"},
-		"no RelayState":         {func(v url.Values) { v.Del("RelayState") }, "RelayState"},
-		"another RelayState":    {func(v url.Values) { v.Set("RelayState", testFlow+"x") }, "RelayState"},
-		"not base64":            {func(v url.Values) { v.Set("SAMLResponse", "*") }, "not base64"},
-		"an empty response":     {func(v url.Values) { v.Set("SAMLResponse", "") }, "not one whole element"},
-		"more than the maximum": {func(v url.Values) { v.Set("SAMLResponse", strings.Repeat("A", 3<<20)) }, "too large"},
+		"two responses":              {func(v url.Values) { v.Add("SAMLResponse", v.Get("SAMLResponse")) }, "appears 2 times"},
+		"no response":                {func(v url.Values) { v.Del("SAMLResponse") }, "no SAMLResponse"},
+		"an artifact":                {func(v url.Values) { v.Set("SAMLart", "AAQAAA") }, "artifacts"},
+		"a field of another message": {func(v url.Values) { v.Set("SAMLRequest", "x") }, "a field that does not belong there"},
+		"a signature of the binding we do not take": {func(v url.Values) { v.Set("Signature", "x"); v.Set("SigAlg", "x") }, "a field that does not belong there"},
+		"a field of another protocol":               {func(v url.Values) { v.Set("state", testFlow) }, "a field that does not belong there"},
+		"a field without value":                     {func(v url.Values) { v.Set("submit", "") }, "a field that does not belong there"},
+		"a name in other letters":                   {func(v url.Values) { v.Set("samlresponse", "x") }, "a field that does not belong there"},
+		"no RelayState":                             {func(v url.Values) { v.Del("RelayState") }, "RelayState"},
+		"another RelayState":                        {func(v url.Values) { v.Set("RelayState", testFlow+"x") }, "RelayState"},
+		"not base64":                                {func(v url.Values) { v.Set("SAMLResponse", "*") }, "not base64"},
+		"an empty response":                         {func(v url.Values) { v.Set("SAMLResponse", "") }, "not one whole element"},
+		"more than the maximum":                     {func(v url.Values) { v.Set("SAMLResponse", strings.Repeat("A", 3<<20)) }, "too large"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reply := url.Values{"SAMLResponse": {good.Get("SAMLResponse")}, "RelayState": {good.Get("RelayState")}}
@@ -299,27 +304,77 @@ func TestTheSubjectMayBeAnAttribute(t *testing.T) {
 	if err != nil || a.Identity.Subject != "e-1" {
 		t.Errorf("subject %q, err %v", a.Identity.Subject, err)
 	}
-	for name, with := range map[string]string{
-		"two values": attribute("employee", "", "e-1", "e-2"), "none": "", "an empty one": attribute("employee", "", ""),
-		"two attributes": attribute("employee", "", "e-1") + attribute("employee", "", "e-2"),
+	for name, row := range map[string]struct{ with, words string }{
+		"none":                             {"", "exactly one value"},
+		"two values":                       {attribute("employee", "", "e-1", "e-2"), "exactly one value"},
+		"a value and an empty one":         {attribute("employee", "", "e-1", ""), "exactly one value"},
+		"two attributes":                   {attribute("employee", "", "e-1") + attribute("employee", "", "e-2"), "exactly one value"},
+		"another attribute of that name":   {attribute("urn:self:asserted", "employee", "e-2"), "exactly one value"},
+		"another one beside an empty one":  {attribute("employee", "") + attribute("urn:self:asserted", "employee", "e-2"), "exactly one value"},
+		"an empty one":                     {attribute("employee", "", ""), "is empty"},
+		"white space only":                 {attribute("employee", "", " \n "), "white space"},
+		"white space before":               {attribute("employee", "", " e-1"), "white space"},
+		"a line end after":                 {attribute("employee", "", "e-1&#10;"), "white space"},
+		"white space that nobody sees":     {attribute("employee", "", "e-1\u00a0"), "white space"},
+		"a control character in it":        {attribute("employee", "", "e&#9;1"), "control characters"},
+		"a control character beyond ASCII": {attribute("employee", "", "e\u00851"), "control characters"},
+		"more than a subject may be long":  {attribute("employee", "", strings.Repeat("e", maxText+1)), "too long"},
+		"a structured value":               {attribute("employee", "", "<x>e-1</x>"), "something else than text"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := finish(t, p, s.sign(t, swap(t, transient, attribute("employee", "", "e-1"), with)))
-			wantInvalid(t, err, "exactly one value")
+			_, err := finish(t, p, s.sign(t, swap(t, transient, attribute("employee", "", "e-1"), row.with)))
+			wantInvalid(t, err, row.words)
 		})
 	}
+	t.Run("another attribute that calls itself so does not matter", func(t *testing.T) {
+		a, err := finish(t, p, s.sign(t, swap(t, transient, attribute("employee", "", "e-1"),
+			attribute("urn:self:asserted", "employee", "e-2")+attribute("employee", "", "e-1"))))
+		if err != nil || a.Identity.Subject != "e-1" {
+			t.Errorf("subject %q, err %v", a.Identity.Subject, err)
+		}
+	})
 }
 
-func TestAFriendlyNameDoesNotPassForAName(t *testing.T) {
+func TestAnAttributeIsFoundByNameAndElseByFriendlyName(t *testing.T) {
 	s := signing{by: ours(t), assertion: true}
-	raw := s.sign(t, swap(t, message(), `<saml:AttributeStatement>`,
-		`<saml:AttributeStatement>`+attribute("self-chosen", "groups", "admins")))
-	a, err := finish(t, openProvider(t, nil, s.by), raw)
-	if err != nil {
-		t.Fatal(err)
+	p := openProvider(t, nil, s.by)
+	mail, groups := attribute("mail", "", "ada@example.com"), attribute("groups", "", "engineers", "cn=ops,dc=example")
+	for name, row := range map[string]struct {
+		old, with string
+		email     string
+		groups    []string
+	}{
+		"a FriendlyName does not pass for a Name, before it": {mail, attribute("urn:x", "mail", "eve@example.com") + mail, "ada@example.com", []string{"engineers", "cn=ops,dc=example"}},
+		"nor after it":                        {mail, mail + attribute("urn:x", "mail", "eve@example.com"), "ada@example.com", []string{"engineers", "cn=ops,dc=example"}},
+		"nor for a Name without a value":      {mail, attribute("mail", "", "") + attribute("urn:x", "mail", "eve@example.com"), "", []string{"engineers", "cn=ops,dc=example"}},
+		"nor for groups":                      {groups, attribute("urn:x", "groups", "admins") + groups, "ada@example.com", []string{"engineers", "cn=ops,dc=example"}},
+		"a FriendlyName alone counts":         {mail, attribute("urn:x", "mail", " ada@example.org\n"), "ada@example.org", []string{"engineers", "cn=ops,dc=example"}},
+		"one that is not there has no value":  {mail, "", "", []string{"engineers", "cn=ops,dc=example"}},
+		"the first value of several is taken": {mail, attribute("mail", "", "", "ada@example.com", "lovelace@example.com"), "ada@example.com", []string{"engineers", "cn=ops,dc=example"}},
+		"groups may come in several":          {groups, attribute("groups", "", "engineers") + attribute("groups", "", " ops ", ""), "ada@example.com", []string{"engineers", "ops"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, err := finish(t, p, s.sign(t, swap(t, message(), row.old, row.with)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.Identity.Email != row.email {
+				t.Errorf("email %q, want %q", a.Identity.Email, row.email)
+			}
+			if diff := cmp.Diff(row.groups, a.Identity.Groups); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
-	if diff := cmp.Diff([]string{"engineers", "cn=ops,dc=example"}, a.Identity.Groups); diff != "" {
-		t.Error(diff)
+	for name, with := range map[string]string{
+		"two by Name":              mail + attribute("mail", "", "eve@example.com"),
+		"two by Name, one empty":   mail + attribute("mail", "", ""),
+		"two by FriendlyName only": attribute("urn:x", "mail", "ada@example.com") + attribute("urn:y", "mail", "eve@example.com"),
+	} {
+		t.Run(name+" are refused where one value is meant", func(t *testing.T) {
+			_, err := finish(t, p, s.sign(t, swap(t, message(), mail, with)))
+			wantInvalid(t, err, "stands there twice")
+		})
 	}
 }
 

@@ -96,5 +96,8 @@ func FuzzMetadata(f *testing.F) {
 		if found != nil && (found.entityID != testIssuer || found.ssoURL == "" || len(found.keys.certificates) == 0) {
 			t.Fatalf("found %+v", found)
 		}
+		if entity := entityOf(raw); found != nil && entity != testIssuer && entity != "" { // "" is a list
+			t.Fatalf("of %q", entity)
+		}
 	})
 }

@@ -130,6 +130,15 @@ func paths(list *etree.Element, want string) [][]*etree.Element {
 	return out
 }
 
+// entityOf returns which entity metadata is of, usable or not; "" where it is of none or many.
+func entityOf(raw []byte) string {
+	root, _, err := read(raw, maxMetadata, true)
+	if err != nil || !is(root, nsMetadata, "EntityDescriptor") {
+		return ""
+	}
+	return attr(root, "entityID")
+}
+
 // limit takes the earliest validUntil.
 func (i *idp) limit(el *etree.Element) error {
 	if !hasAttr(el, "validUntil") {

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"time"
 
 	"sallyport/providers"
@@ -28,14 +27,15 @@ func (c *Config) Open(_ context.Context, id, title string, env providers.Env) (p
 }
 
 func newProvider(info providers.Info, c Config, env providers.Env) *Provider {
-	p := &Provider{
-		info: info, config: c, log: env.Log, now: env.Now, reading: make(chan struct{}, max(1, runtime.GOMAXPROCS(0))),
-	}
+	p := &Provider{info: info, config: c, log: env.Log, now: env.Now, heavy: env.Heavy}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	if p.now == nil {
 		p.now = time.Now
+	}
+	if p.heavy == nil {
+		p.heavy = providers.NewSlots(0)
 	}
 	p.source = &source{now: p.now, log: p.log.With("provider", info.ID)}
 	return p
@@ -54,6 +54,7 @@ func (p *Provider) prepareSource(env providers.Env) error {
 		client := providers.NewClient(roots)
 		p.source.fetch = func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, m.URL) }
 		p.source.name, p.source.keep = keptName(p.info.ID, m.URL), env.Keep
+		p.source.steady = p.config.EntityID == ""
 	case m.File != "":
 		p.source.fetch = func(context.Context) ([]byte, error) { return providers.ReadFile(dir, m.File, maxMetadata) }
 		if _, err := providers.ReadFile(dir, m.File, maxMetadata); err != nil {

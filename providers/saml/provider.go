@@ -27,8 +27,8 @@ type Provider struct {
 	signing    *keyPair
 	decryption []keyPair
 	decrypter  decrypter
-	// reading has a place for each response that may be read at a time.
-	reading chan struct{}
+	// heavy bounds how many responses are read at a time.
+	heavy *providers.Slots
 	// warned is when the log was last told of Warnings, in seconds since 1970.
 	warned atomic.Int64
 }
@@ -88,7 +88,7 @@ func (p *Provider) Begin(ctx context.Context, f providers.Flow) (providers.Chall
 // Finish checks the response that was posted and returns who it speaks of.
 //
 // Its errors: identity.ErrDenied (provider_refused: upstream said no), ErrExpired (flow_expired), ErrBadCredentials
-// (provider_reply_invalid), ErrUnavailable (provider_unavailable: no usable metadata).
+// (provider_reply_invalid), ErrUnavailable (provider_unavailable: no usable metadata; busy: too many responses at once).
 func (p *Provider) Finish(
 	ctx context.Context, f providers.Flow, sealed []byte, reply url.Values,
 ) (identity.Assertion, error) {
@@ -109,11 +109,11 @@ func (p *Provider) Finish(
 		return identity.Assertion{}, err
 	}
 	e := expectation{audience: own, acs: f.CallbackURL, request: memory.Request, skew: *p.config.Skew}
-	v, err := p.accept(upstream, e, raw)
+	v, err := p.accept(ctx, upstream, e, raw)
 	if errors.Is(err, errUnknownKey) {
 		if newer := p.source.newer(ctx, upstream); newer != nil {
 			upstream = newer
-			v, err = p.accept(upstream, e, raw)
+			v, err = p.accept(ctx, upstream, e, raw)
 		}
 	}
 	switch {
@@ -129,11 +129,14 @@ func (p *Provider) Finish(
 	return a, nil
 }
 
-// accept reads a response with what is known of the provider.
-func (p *Provider) accept(upstream *idp, e expectation, raw []byte) (verified, error) {
-	// A hostile response of 2 MiB may take some hundred MiB in passing: no more of them at a time than can be computed.
-	p.reading <- struct{}{}
-	defer func() { <-p.reading }()
+// accept reads a response with what is known of the provider. A hostile one of 2 MiB may take some hundred MiB in passing,
+// so the house reads only so many at a time, of all its providers.
+func (p *Provider) accept(ctx context.Context, upstream *idp, e expectation, raw []byte) (verified, error) {
+	release, err := p.heavy.Take(ctx)
+	if err != nil {
+		return verified{}, err
+	}
+	defer release()
 	e.issuer = upstream.entityID
 	e.keys = keys{certificates: upstream.keys.certificates, allowSHA1: p.config.AllowSHA1, now: p.now()}
 	e.decrypter = p.decrypter
@@ -157,17 +160,21 @@ func (p *Provider) readPending(f providers.Flow, sealed []byte) (pending, error)
 	return memory, nil
 }
 
-// readReply takes the fields of the form apart (saml-bindings section 3.5.4). Artifacts are refused, nothing is asked
-// for them.
+// readReply takes the form apart. It has these two fields and no other (saml-bindings section 3.5.4): whoever adds one means
+// something that we would not know of. Artifacts are refused, nothing is asked for them.
 func readReply(f providers.Flow, reply url.Values) ([]byte, error) {
-	for _, values := range reply {
-		if len(values) != 1 {
+	if reply.Has("SAMLart") {
+		return nil, providers.ReplyInvalid("artifacts are not taken")
+	}
+	for field, values := range reply {
+		switch {
+		case field != "SAMLResponse" && field != "RelayState":
+			return nil, providers.ReplyInvalid("the form has a field that does not belong there")
+		case len(values) != 1:
 			return nil, providers.ReplyInvalid("a parameter appears %d times", len(values))
 		}
 	}
 	switch {
-	case reply.Has("SAMLart"):
-		return nil, providers.ReplyInvalid("artifacts are not taken")
 	case !reply.Has("SAMLResponse"):
 		return nil, providers.ReplyInvalid("there is no SAMLResponse")
 	case f.ID == "" || subtle.ConstantTimeCompare([]byte(reply.Get("RelayState")), []byte(f.ID)) != 1:

@@ -34,16 +34,30 @@ type keys struct {
 // errUnknownKey: the signature may be right, by a key that we have not been told of.
 var errUnknownKey = errors.New("no configured certificate verifies the signature")
 
-// signatureAllowed and digestAllowed are the allow-lists; they start at SHA-256 (SML-02).
-func signatureAllowed(method string, sha1 bool) bool {
+// signatureAlgorithm and digestAllowed are the allow-lists; they start at SHA-256 (SML-02). What is not on the first is
+// x509.UnknownSignatureAlgorithm.
+func signatureAlgorithm(method string, sha1 bool) x509.SignatureAlgorithm {
 	switch method {
-	case dsig.RSASHA256SignatureMethod, dsig.RSASHA384SignatureMethod, dsig.RSASHA512SignatureMethod,
-		dsig.ECDSASHA256SignatureMethod, dsig.ECDSASHA384SignatureMethod, dsig.ECDSASHA512SignatureMethod:
-		return true
-	case dsig.RSASHA1SignatureMethod, dsig.ECDSASHA1SignatureMethod:
-		return sha1
+	case dsig.RSASHA256SignatureMethod:
+		return x509.SHA256WithRSA
+	case dsig.RSASHA384SignatureMethod:
+		return x509.SHA384WithRSA
+	case dsig.RSASHA512SignatureMethod:
+		return x509.SHA512WithRSA
+	case dsig.ECDSASHA256SignatureMethod:
+		return x509.ECDSAWithSHA256
+	case dsig.ECDSASHA384SignatureMethod:
+		return x509.ECDSAWithSHA384
+	case dsig.ECDSASHA512SignatureMethod:
+		return x509.ECDSAWithSHA512
+	}
+	switch {
+	case sha1 && method == dsig.RSASHA1SignatureMethod:
+		return x509.SHA1WithRSA
+	case sha1 && method == dsig.ECDSASHA1SignatureMethod:
+		return x509.ECDSAWithSHA1
 	default:
-		return false
+		return x509.UnknownSignatureAlgorithm
 	}
 }
 
@@ -69,35 +83,53 @@ func (k keys) verify(el *etree.Element) (*etree.Element, error) {
 	if err != nil {
 		return nil, err
 	}
-	// goxmldsig is given a copy that stands for itself: every namespace in scope declared, and no KeyInfo, which names
-	// keys that we do not take from a message and would keep two certificates from being tried.
-	lone := detach(el)
-	value, err := strip(lone.ChildElements()[position])
+	sig := el.ChildElements()[position]
+	value, err := signatureValue(sig)
 	if err != nil {
 		return nil, err
 	}
-	encoded := value.Text()
+	certificate, err := k.signer(sig, value)
+	if err != nil {
+		return nil, err
+	}
+	context := dsig.NewDefaultValidationContext(&dsig.MemoryX509CertificateStore{
+		Roots: []*x509.Certificate{certificate},
+	})
+	context.IdAttribute = "ID"
+	context.Clock = dsig.NewFakeClockAt(k.now)
+	// goxmldsig is given a copy that stands for itself: every namespace in scope declared, and the signature in its words.
+	lone := detach(el)
+	respell(lone.ChildElements()[position], forKey(certificate.PublicKey, value))
+	covered, err := context.Validate(lone)
+	if err != nil {
+		return nil, errors.New("the element is not what was signed") // the cause is foreign text
+	}
+	if covered == nil || !is(covered, el.NamespaceURI(), el.Tag) || attr(covered, "ID") != attr(el, "ID") ||
+		signed(covered) {
+		return nil, errors.New("the signature covers something else")
+	}
+	return covered, nil
+}
+
+// signer returns the certificate whose key made the signature of SignedInfo. That chooses, and proves nothing: goxmldsig
+// checks it all once more. But it takes the whole element apart several times over for that, and whoever can post here
+// could have it do so for every certificate, and for messages that nobody signed (SML-09).
+func (k keys) signer(sig *etree.Element, value []byte) (*x509.Certificate, error) {
+	info := sig.ChildElements()[0] // check has seen to the shape
+	algorithm := signatureAlgorithm(attr(info.ChildElements()[1], "Algorithm"), k.allowSHA1)
+	canonical, err := dsig.MakeC14N10ExclusiveCanonicalizerWithPrefixList("").Canonicalize(detach(info))
+	if err != nil {
+		return nil, errors.New("SignedInfo cannot be canonicalized")
+	}
 	outside := 0
 	for _, certificate := range k.certificates {
 		if k.now.Before(certificate.NotBefore) || k.now.After(certificate.NotAfter) {
 			outside++
 			continue
 		}
-		value.SetText(forKey(certificate.PublicKey, encoded))
-		context := dsig.NewDefaultValidationContext(&dsig.MemoryX509CertificateStore{
-			Roots: []*x509.Certificate{certificate},
-		})
-		context.IdAttribute = "ID"
-		context.Clock = dsig.NewFakeClockAt(k.now)
-		covered, err := context.Validate(lone)
-		if err != nil {
-			continue
+		if certificate.CheckSignature(algorithm, canonical, forKey(certificate.PublicKey, value)) == nil {
+			return certificate, nil
 		}
-		if covered == nil || !is(covered, el.NamespaceURI(), el.Tag) || attr(covered, "ID") != attr(el, "ID") ||
-			signed(covered) {
-			return nil, errors.New("the signature covers something else")
-		}
-		return covered, nil
 	}
 	if outside > 0 {
 		return nil, fmt.Errorf("%w (%d of %d are outside their dates)", errUnknownKey, outside, len(k.certificates))
@@ -135,9 +167,10 @@ func (k keys) check(el *etree.Element) (int, error) {
 	parts := info.ChildElements()
 	method := parts[1]
 	switch {
-	case attr(parts[0], "Algorithm") != algExclusive:
+	case attr(parts[0], "Algorithm") != algExclusive || !onlyPrefixes(parts[0]):
 		return 0, errors.New("the canonicalization of the signature is not allowed")
-	case !signatureAllowed(attr(method, "Algorithm"), k.allowSHA1) || len(method.ChildElements()) != 0:
+	case signatureAlgorithm(attr(method, "Algorithm"), k.allowSHA1) == x509.UnknownSignatureAlgorithm,
+		len(method.ChildElements()) != 0:
 		return 0, errors.New("the signature algorithm is not allowed")
 	}
 	return position, k.checkReference(parts[2], attr(el, "ID"))
@@ -157,17 +190,20 @@ func (k keys) checkReference(ref *etree.Element, id string) error {
 	transforms := parts[0].ChildElements()
 	switch {
 	case attr(transforms[0], "Algorithm") != algEnveloped || len(transforms[0].ChildElements()) != 0,
-		attr(transforms[1], "Algorithm") != algExclusive:
+		attr(transforms[1], "Algorithm") != algExclusive || !onlyPrefixes(transforms[1]):
 		return errors.New("the transforms of the signature are not allowed")
-	case !digestAllowed(attr(parts[1], "Algorithm"), k.allowSHA1):
+	case !digestAllowed(attr(parts[1], "Algorithm"), k.allowSHA1), len(parts[1].ChildElements()) != 0,
+		len(parts[2].ChildElements()) != 0:
 		return errors.New("the digest algorithm is not allowed")
 	}
-	for _, c := range transforms[1].ChildElements() {
-		if !is(c, algExclusive, "InclusiveNamespaces") || len(attr(c, "PrefixList")) > maxPrefixes {
-			return errors.New("the transforms of the signature are not allowed")
-		}
-	}
 	return nil
+}
+
+// onlyPrefixes: a canonicalization may have one list of prefixes that it includes, and nothing else.
+func onlyPrefixes(method *etree.Element) bool {
+	inside := method.ChildElements()
+	return len(inside) == 0 || len(inside) == 1 && is(inside[0], algExclusive, "InclusiveNamespaces") &&
+		len(inside[0].ChildElements()) == 0 && len(attr(inside[0], "PrefixList")) <= maxPrefixes
 }
 
 // shape wants exactly these child elements of the signature namespace, in this order; a name with a question mark may be
@@ -243,12 +279,8 @@ func declares(a etree.Attr) (string, bool) {
 	}
 }
 
-// strip takes KeyInfo out of a signature, and the white space people indent base64 with. Neither is signed. It returns the
-// element with the value.
-func strip(sig *etree.Element) (*etree.Element, error) {
-	for _, c := range children(sig, nsDsig, "KeyInfo") {
-		sig.RemoveChild(c)
-	}
+// signatureValue returns the bytes of the signature. People indent base64 with white space.
+func signatureValue(sig *etree.Element) ([]byte, error) {
 	value, err := only(sig, nsDsig, "SignatureValue")
 	if err != nil {
 		return nil, err
@@ -257,26 +289,38 @@ func strip(sig *etree.Element) (*etree.Element, error) {
 	if err != nil {
 		return nil, err
 	}
-	value.SetText(strings.Join(strings.Fields(encoded), ""))
-	return value, nil
+	raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(encoded), ""))
+	if err != nil {
+		return nil, errors.New("the SignatureValue is not base64")
+	}
+	return raw, nil
 }
 
-// forKey spells the value as goxmldsig reads it: XML Signature has the two numbers of an ECDSA signature side by side
-// (section 6.4.3), the library wants the ASN.1 of certificates. What is no such value stays and fails.
-func forKey(public any, encoded string) string {
+// respell writes the value as goxmldsig reads it, and takes KeyInfo out: it names keys, which we do not take from a message.
+// Neither is signed.
+func respell(sig *etree.Element, value []byte) {
+	parts := sig.ChildElements()
+	parts[1].SetText(base64.StdEncoding.EncodeToString(value))
+	for _, c := range parts[2:] {
+		sig.RemoveChild(c)
+	}
+}
+
+// forKey spells the value as certificates have it: XML Signature has the two numbers of an ECDSA signature side by side
+// (section 6.4.3), certificates have ASN.1. What is no such value becomes none.
+func forKey(public any, value []byte) []byte {
 	key, ok := public.(*ecdsa.PublicKey)
 	if !ok {
-		return encoded
+		return value
 	}
-	raw, err := base64.StdEncoding.DecodeString(encoded)
 	size := (key.Curve.Params().BitSize + 7) / 8
-	if err != nil || len(raw) != 2*size {
-		return ""
+	if len(value) != 2*size {
+		return nil
 	}
-	numbers := struct{ R, S *big.Int }{new(big.Int).SetBytes(raw[:size]), new(big.Int).SetBytes(raw[size:])}
+	numbers := struct{ R, S *big.Int }{new(big.Int).SetBytes(value[:size]), new(big.Int).SetBytes(value[size:])}
 	der, err := asn1.Marshal(numbers)
 	if err != nil {
-		return ""
+		return nil
 	}
-	return base64.StdEncoding.EncodeToString(der)
+	return der
 }

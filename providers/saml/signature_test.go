@@ -71,6 +71,22 @@ func TestSML02_OnlyAllowedAlgorithmsAndShapes(t *testing.T) {
 		}}, "shape"},
 		"a reference to the whole document": {signing{edit: set("./Reference", "URI", "")}, "another element"},
 		"a reference to another element":    {signing{edit: set("./Reference", "URI", "#_response")}, "another element"},
+		"an XPath inside the canonicalization": {signing{edit: func(info *etree.Element) {
+			info.FindElement("./CanonicalizationMethod").CreateElement("XPath")
+		}}, "canonicalization"},
+		"prefixes with something inside": {signing{prefixes: "xs", edit: func(info *etree.Element) {
+			info.FindElement(".//InclusiveNamespaces").CreateElement("x")
+		}}, "transforms"},
+		"two lists of prefixes": {signing{prefixes: "xs", edit: func(info *etree.Element) {
+			list := info.FindElement(".//InclusiveNamespaces")
+			list.Parent().AddChild(list.Copy())
+		}}, "transforms"},
+		"a parameter of the digest": {signing{edit: func(info *etree.Element) {
+			info.FindElement(".//DigestMethod").CreateElement("x")
+		}}, "digest algorithm"},
+		"a digest with something inside": {signing{edit: func(info *etree.Element) {
+			info.FindElement(".//DigestValue").CreateElement("x")
+		}}, "digest algorithm"},
 		"an HMAC output length": {signing{edit: func(info *etree.Element) {
 			info.FindElement("./SignatureMethod").CreateElement("HMACOutputLength").SetText("0")
 		}}, "signature algorithm"},
@@ -137,6 +153,72 @@ func TestSML02_KeysComeFromConfigurationOnly(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// TestSML09_WhatNobodySignedIsNotCopied: only a message with a signature that verifies is worth a copy of its tree.
+func TestSML09_WhatNobodySignedIsNotCopied(t *testing.T) {
+	const elements = 40_000
+	by := ours(t)
+	var many []*x509.Certificate
+	for range maxCertificates {
+		many = append(many, by.certificate)
+	}
+	k := keys{certificates: many, now: testNow()}
+	for name, row := range map[string]struct {
+		by     signer
+		edit   func(string) string
+		words  string
+		copies float64 // of the tree, at most
+	}{
+		"by a key that nobody knows": {foreign(t), func(s string) string { return s }, "no configured certificate", 0},
+		"SignedInfo changed": {by, func(s string) string {
+			return swap(t, s, "<ds:DigestValue>", "<ds:DigestValue>A")
+		}, "no configured certificate", 0},
+		"the value changed": {by, func(s string) string {
+			return swap(t, s, "<ds:SignatureValue>", "<ds:SignatureValue>AAAA")
+		}, "no configured certificate", 0},
+		"the value is no base64": {by, func(s string) string {
+			return swap(t, s, "<ds:SignatureValue>", "<ds:SignatureValue>*")
+		}, "not base64", 0},
+		"signed, but something else": {by, func(s string) string {
+			return swap(t, s, ">engineers<", ">others<")
+		}, "not what was signed", 15},
+	} {
+		t.Run(name, func(t *testing.T) {
+			groups := attribute("groups", "", "engineers", strings.Repeat("<x/>", elements))
+			plain := swap(t, message(), attribute("groups", "", "engineers", "cn=ops,dc=example"), groups)
+			signed := signing{by: row.by, response: true}.sign(t, plain)
+			root, _, err := parse([]byte(row.edit(string(signed))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			allocations := testing.AllocsPerRun(1, func() { _, err = k.verify(root) })
+			if err == nil || !strings.Contains(err.Error(), row.words) {
+				t.Errorf("got %v, want %q", err, row.words)
+			}
+			if allocations > 5_000+row.copies*elements {
+				t.Errorf("%.0f allocations for %d elements", allocations, elements)
+			}
+		})
+	}
+}
+
+func TestSML02_OneOfManyCertificatesIsFound(t *testing.T) {
+	rsa, curve, other := ours(t), elliptical(t), elliptical(t)
+	p := openProvider(t, nil, foreign(t), other, curve, rsa)
+	for name, how := range map[string]signing{
+		"RSA":                    {by: rsa, assertion: true},
+		"RSA with SHA-384":       {by: rsa, assertion: true, method: dsig.RSASHA384SignatureMethod},
+		"ECDSA":                  {by: curve, assertion: true, method: dsig.ECDSASHA256SignatureMethod},
+		"ECDSA with SHA-512":     {by: curve, response: true, method: dsig.ECDSASHA512SignatureMethod},
+		"RSA, prefixes included": {by: rsa, assertion: true, prefixes: "samlp"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := finish(t, p, how.sign(t, message())); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 func TestSML01_UnsignedIsRefused(t *testing.T) {
@@ -277,7 +359,7 @@ func TestSML01_TextThatReadersDisagreeAbout(t *testing.T) {
 		"a name that is not ASCII":           {`<samlp:Status>`, `<é/><samlp:Status>`, "plain name"},
 		"an identifier in another spelling":  {`<samlp:Status>`, `<samlp:Status xml:id="_assertion">`, "appears twice"},
 		"SML-09 three signatures":            {`<samlp:Status>`, `<Signature/><Signature/><samlp:Status>`, "more than 2 signatures"},
-		"a value changed":                    {`p-4711<`, `p-4712<`, "no configured certificate"},
+		"a value changed":                    {`p-4711<`, `p-4712<`, "not what was signed"},
 		"an encrypted name beside the other": {`<samlp:Status>`, `<saml:EncryptedID/><samlp:Status>`, "EncryptedID"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,6 +38,11 @@ type source struct {
 	keep providers.Keeper
 	name string
 
+	// steady: configuration does not name the entity, so the one that is found first stays. entity is which, once it is known;
+	// only the one look under way reads and writes it.
+	steady bool
+	entity string
+
 	mu      sync.Mutex
 	current *idp
 	looked  time.Time
@@ -55,6 +60,9 @@ type look struct {
 	found *idp
 	err   error
 }
+
+// errOtherEntity: accounts belong to the provider's id, so another entity would inherit all of them.
+var errOtherEntity = errors.New("it is of another entity than before; set entity_id to the new one if that is meant")
 
 // get returns what is known: at once where there is a copy that has not ended (an old one is renewed in the background).
 func (s *source) get(ctx context.Context) (*idp, error) {
@@ -158,12 +166,34 @@ func (s *source) load() (*idp, error) {
 		return nil, err
 	}
 	found, err := s.parse(raw)
-	if s.keep != nil && (err == nil || errors.Is(err, errNoCertificate)) {
+	if err != nil && !errors.Is(err, errNoCertificate) {
+		return nil, err
+	}
+	if !s.same(ctx, entityOf(raw)) {
+		return nil, providers.Misconfigured(errOtherEntity)
+	}
+	if s.keep != nil {
 		if err := s.keep.Keep(ctx, s.name, raw); err != nil {
 			s.log.Warn("saml metadata cannot be kept", "err", err)
 		}
 	}
 	return found, err
+}
+
+// same reports whether an entity is the one that was known before, here or before a restart, and remembers the first one.
+func (s *source) same(ctx context.Context, entity string) bool {
+	if !s.steady {
+		return true
+	}
+	if s.entity == "" && s.keep != nil {
+		if raw, err := s.keep.Kept(ctx, s.name); err == nil {
+			s.entity = entityOf(raw)
+		}
+	}
+	if s.entity == "" {
+		s.entity = entity
+	}
+	return s.entity == entity
 }
 
 // fallback returns the copy to go on with after a failure: the one in use, else the one that was kept before a restart.

@@ -284,6 +284,86 @@ func TestREL05_TheLastGoodCopySurvivesARestart(t *testing.T) {
 	})
 }
 
+// TestSML10_AnotherEntityDoesNotInheritTheAccounts: they belong to the provider's id, so who answers at its URL must stay
+// who it was, unless configuration says otherwise.
+func TestSML10_AnotherEntityDoesNotInheritTheAccounts(t *testing.T) {
+	const elsewhere, words = "https://other.example.com", "of another entity than before; set entity_id"
+	by, evil := ours(t), foreign(t)
+	good, raw := describe(by.descriptor("signing")), signing{by: by, assertion: true}.sign(t, message())
+	other := swap(t, describe(evil.descriptor("signing")), testIssuer, elsewhere)
+	theirs := signing{by: evil, assertion: true}.sign(t, strings.ReplaceAll(message(), testIssuer, elsewhere))
+	wantOld := func(t *testing.T, p *Provider) {
+		t.Helper()
+		wantRefused(t, p.Check(t.Context()), identity.ErrUnavailable, providers.CodeMisconfigured, words)
+		if _, err := finish(t, p, theirs); err == nil {
+			t.Error("another entity signs in")
+		}
+		if _, err := finish(t, p, raw); err != nil {
+			t.Error("the old entity does not:", err)
+		}
+	}
+	t.Run("at the next look", func(t *testing.T) {
+		r := newRemote(t, good)
+		var log bytes.Buffer
+		r.provider.source.log = slog.New(slog.NewTextHandler(&log, nil))
+		if err := r.provider.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.body.Store(other)
+		wantOld(t, r.provider)
+		if !strings.Contains(log.String(), words) {
+			t.Errorf("the log says %s", &log)
+		}
+		r.body.Store(swap(t, describe(), testIssuer, elsewhere)) // has no say about the old one's keys either
+		wantOld(t, r.provider)
+		r.body.Store(list("", good)) // is of many
+		if err := r.provider.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "entity_id must say") {
+			t.Errorf("a list: %v", err)
+		}
+		r.body.Store(good)
+		if err := r.provider.Check(t.Context()); err != nil {
+			t.Error("the old one is back:", err)
+		}
+	})
+	t.Run("when the old one has no keys left", func(t *testing.T) {
+		r, m := newRemote(t, good), &memory{}
+		p := r.restarted(t, m, nil)
+		if err := p.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.body.Store(describe())
+		if err := p.Check(t.Context()); err == nil {
+			t.Fatal("no keys, no error")
+		}
+		r.body.Store(other)
+		for _, p := range []*Provider{p, r.restarted(t, m, nil)} {
+			wantRefused(t, p.Check(t.Context()), identity.ErrUnavailable, providers.CodeMisconfigured, words)
+		}
+	})
+	t.Run("after a restart", func(t *testing.T) {
+		r, m := newRemote(t, good), &memory{}
+		if err := r.restarted(t, m, nil).Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.body.Store(other)
+		wantOld(t, r.restarted(t, m, nil))
+		wantOld(t, r.restarted(t, m, nil)) // and what was refused was not kept
+		named := r.restarted(t, m, func(c *Config) { c.EntityID = elsewhere })
+		if _, err := finish(t, named, theirs); err != nil {
+			t.Error("the operator has said so:", err)
+		}
+	})
+	t.Run("after a restart, when the kept copy has ended", func(t *testing.T) {
+		r, m := newRemote(t, swap(t, good, `entityID=`, `validUntil="2026-05-06T12:01:00Z" entityID=`)), &memory{}
+		if err := r.restarted(t, m, nil).Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.move(time.Hour)
+		r.body.Store(other)
+		wantRefused(t, r.restarted(t, m, nil).Check(t.Context()), identity.ErrUnavailable, providers.CodeMisconfigured, words)
+	})
+}
+
 func TestREL05_AKeptCopyEndsWhenItSaysSo(t *testing.T) {
 	by := ours(t)
 	r := newRemote(t, swap(t, describe(by.descriptor("")), `entityID=`, `validUntil="2026-05-06T12:01:00Z" entityID=`))

@@ -2,6 +2,8 @@ package jws
 
 import (
 	"bytes"
+	"crypto/x509"
+	"encoding/base64"
 	"fmt"
 	"slices"
 
@@ -11,16 +13,54 @@ import (
 // MinSecret is the shortest secret for HMAC, in bytes (RFC 7518 section 3.2 for HS256).
 const MinSecret = 32
 
-// CheckSecret refuses secrets that are too short, and public keys or certificates in PEM: everybody has those, and
-// somebody who configures one as a secret lets everybody sign. Errors wrap ErrKey.
+// CheckSecret refuses secrets that are too short, and keys and certificates, in PEM or as what stands between its lines, in
+// base64 or decoded: a public one everybody has, and somebody who configures it as a secret lets everybody sign. Errors
+// wrap ErrKey.
 func CheckSecret(secret []byte) error {
-	if len(secret) < MinSecret {
+	switch {
+	case len(secret) < MinSecret:
 		return fmt.Errorf("%w: an HMAC secret needs at least %d bytes", ErrKey, MinSecret)
-	}
-	if bytes.Contains(secret, []byte("-----BEGIN ")) {
+	case bytes.Contains(secret, []byte("-----BEGIN ")):
 		return fmt.Errorf("%w: an HMAC secret must not be PEM", ErrKey)
+	case isKey(secret) || isKey(fromBase64(secret)):
+		return fmt.Errorf("%w: an HMAC secret must not be a key or certificate of another kind", ErrKey)
 	}
 	return nil
+}
+
+// isKey reports whether this is a key or a certificate in DER. All of them are a SEQUENCE; the first byte says so, and
+// spares nearly every secret the parsers, which take longer than the HMAC.
+func isKey(der []byte) bool {
+	const sequence = 0x30
+	if len(der) == 0 || der[0] != sequence {
+		return false
+	}
+	if _, err := x509.ParsePKIXPublicKey(der); err == nil {
+		return true
+	}
+	if _, err := x509.ParsePKCS1PublicKey(der); err == nil {
+		return true
+	}
+	if _, err := x509.ParseCertificate(der); err == nil {
+		return true
+	}
+	if _, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		return true
+	}
+	if _, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return true
+	}
+	_, err := x509.ParseECPrivateKey(der)
+	return err == nil
+}
+
+// fromBase64 decodes text as PEM has it, line ends or not; nil for what is no such text.
+func fromBase64(text []byte) []byte {
+	der, err := base64.StdEncoding.DecodeString(string(text))
+	if err != nil {
+		return nil
+	}
+	return der
 }
 
 // VerifyHMAC returns the payload of a message that was signed with the secret by one of the allowed algorithms (HS256,

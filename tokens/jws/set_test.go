@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"strings"
 	"testing"
 
@@ -207,6 +208,49 @@ func TestZeroValuesVerifyNothing(t *testing.T) {
 	set := mustSet(t, jws.Key{Public: s.public})
 	if _, err := set.Verify(jws.Message{Header: m.Header, Payload: m.Payload}, "EdDSA"); !errors.Is(err, jws.ErrMalformed) {
 		t.Errorf("a message that nobody parsed: %v", err)
+	}
+}
+
+// TestEMB01_AKeyThatEverybodyHasIsNoSecret: what stands between the lines of a PEM file, as bytes and as text.
+func TestEMB01_AKeyThatEverybodyHasIsNoSecret(t *testing.T) {
+	r, es, ed := newRSA(t, jwt.SigningMethodRS256), newECDSA(t, jwt.SigningMethodES256, elliptic.P256()), newEd25519(t)
+	der := func(raw []byte, err error) []byte {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	rsaKey, ecKey := r.private.(*rsa.PrivateKey), es.private.(*ecdsa.PrivateKey)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	for name, raw := range map[string][]byte{
+		"a public RSA key":             der(x509.MarshalPKIXPublicKey(r.public)),
+		"a public RSA key in PKCS #1":  x509.MarshalPKCS1PublicKey(&rsaKey.PublicKey),
+		"a public ECDSA key":           der(x509.MarshalPKIXPublicKey(es.public)),
+		"a public Ed25519 key":         der(x509.MarshalPKIXPublicKey(ed.public)),
+		"a certificate":                der(x509.CreateCertificate(rand.Reader, template, template, es.public, es.private)),
+		"a private RSA key":            der(x509.MarshalPKCS8PrivateKey(rsaKey)),
+		"a private RSA key in PKCS #1": x509.MarshalPKCS1PrivateKey(rsaKey),
+		"a private ECDSA key":          der(x509.MarshalPKCS8PrivateKey(ecKey)),
+		"a private ECDSA key in SEC 1": der(x509.MarshalECPrivateKey(ecKey)),
+	} {
+		body, _ := strings.CutPrefix(string(pem.EncodeToMemory(&pem.Block{Type: "X", Bytes: raw})), "-----BEGIN X-----\n")
+		body, _ = strings.CutSuffix(body, "-----END X-----\n")
+		for how, secret := range map[string]string{
+			"DER": string(raw), "base64": base64.StdEncoding.EncodeToString(raw), "lines of base64": body,
+		} {
+			if err := jws.CheckSecret([]byte(secret)); !errors.Is(err, jws.ErrKey) {
+				t.Errorf("%s as %s: %v", name, how, err)
+			}
+		}
+	}
+	for name, secret := range map[string]string{
+		"bytes that begin like DER": "\x30\x1e" + strings.Repeat("s", 30),
+		"text that begins like DER": "MFkw" + strings.Repeat("s", 40),
+	} {
+		if err := jws.CheckSecret([]byte(secret)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -60,7 +60,7 @@ func cookieOf(app *broker.Application, value string) *http.Cookie {
 	return c
 }
 
-func drop(w http.ResponseWriter, c *http.Cookie) {
+func drop(w http.ResponseWriter, c *http.Cookie) { //nolint:gosec // cookieOf and embedCookieOf set every field
 	c.MaxAge, c.Expires = -1, time.Unix(1, 0)
 	http.SetCookie(w, c)
 }
