@@ -25,7 +25,7 @@ type Rule struct {
 	Path string
 	// Methods that are allowed, in upper case, GET standing for HEAD too; empty: all.
 	Methods []string
-	// Carriers that are allowed: Cookie (TokenCookie with it), Bearer, APIKey; empty: all.
+	// Carriers that are allowed: Cookie (which stands for all of them), Bearer, APIKey; empty: all.
 	Carriers []Carrier
 	// Require lists roles of which one is needed, beside those of the application; empty: none.
 	Require []string
@@ -155,7 +155,7 @@ func (r *Rule) takes(method string) bool {
 }
 
 func (r *Rule) carried(c Carrier) bool {
-	if c == TokenCookie {
+	if c.IsCookie() {
 		c = Cookie
 	}
 	return len(r.Carriers) == 0 || slices.Contains(r.Carriers, c)

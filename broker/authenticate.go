@@ -25,7 +25,12 @@ const (
 	APIKey
 	// TokenCookie is a JWT of ours in an application's cookie.
 	TokenCookie
+	// EmbedCookie is the opaque value of an embedder's cookie.
+	EmbedCookie
 )
+
+// IsCookie reports whether a browser sends the credential by itself.
+func (c Carrier) IsCookie() bool { return c == Cookie || c == TokenCookie || c == EmbedCookie }
 
 // Credential is what a request shows. It is a secret; it prints as [redacted].
 type Credential struct {
@@ -86,7 +91,9 @@ func (b *Broker) authenticate(ctx context.Context, snap *Snapshot, c Credential,
 func carries(kind sessions.Kind, c Carrier) bool {
 	switch c {
 	case Cookie:
-		return kind == sessions.Browser || kind == sessions.App || kind == sessions.Embed
+		return kind == sessions.Browser || kind == sessions.App
+	case EmbedCookie:
+		return kind == sessions.Embed
 	case TokenCookie:
 		return kind == sessions.App
 	case Bearer:
@@ -117,7 +124,7 @@ func (b *Broker) bind(ctx context.Context, c Credential, app *Application) (bind
 		found, err = b.bindToken(ctx, c.value, app)
 	case APIKey:
 		found, err = b.bindKey(ctx, c.value)
-	case Cookie:
+	case Cookie, EmbedCookie:
 		found, err = b.bindCookie(ctx, c.value)
 	default:
 		err = identity.ErrBadCredentials

@@ -175,7 +175,7 @@ func (d *demo) startCampus(ctx context.Context) (*samlidp.Server, error) {
 	var people []samlidp.Person
 	for _, p := range d.line.at(demoCampus) {
 		people = append(people, samlidp.Person{
-			Username: p.local(), Name: p.name, Email: p.Username, Password: *p.Password, Groups: p.groups,
+			Username: p.Username, Name: p.name, Email: p.Username, Password: *p.Password, Groups: p.groups,
 		})
 	}
 	return samlidp.Start(ctx, samlidp.Options{

@@ -37,18 +37,43 @@ import (
 
 const issuer = "https://sso.example.test"
 
-// house is a broker on a real store, polling, with one person and one application.
+// house is a broker on a real store, polling, with one person and three applications: app, wiki whose cookie holds its
+// token, and board that a portal frames.
 type house struct {
 	*broker.Broker
 	store   broker.Store
 	app     *broker.Application
+	wiki    *broker.Application
+	board   *broker.Application
 	profile *broker.Profile
+	claims  []broker.Claim
 	in      broker.Outcome
 }
 
 type door struct{}
 
 func (door) Info() providers.Info { return providers.Info{ID: "corp", Type: "bench", Title: "Corp"} }
+
+// portal vouches for the person, whatever the token.
+type portal struct{}
+
+func (portal) Info() providers.Info {
+	return providers.Info{ID: "portal-keys", Type: "bench", Title: "Portal"}
+}
+
+func (portal) Once(identity.Assertion) (string, time.Time, bool, error) {
+	return broker.NewID(), time.Now().Add(time.Minute), true, nil
+}
+
+func (portal) VerifyToken(context.Context, string) (identity.Assertion, error) {
+	return identity.Assertion{Identity: identity.Identity{
+		Provider: "portal-keys", Subject: "1", Username: "ada", Groups: []string{"operators"},
+	}}, nil
+}
+
+func (portal) Nonce(identity.Assertion) string { return "" }
+
+const portalOrigin = "https://portal.example.net"
 
 func newHouse(b *testing.B) *house {
 	b.Helper()
@@ -62,8 +87,7 @@ func newHouse(b *testing.B) *house {
 	}
 	h := &house{store: store, profile: &broker.Profile{
 		Name: "default", BasePath: "/api/auth", KeyPrefix: "sp", CSRFHeader: "X-CSRF-Token", KeyHeaders: []string{"Authorization", "X-Api-Key"},
-		Claims: []broker.Claim{{Source: "username", Name: "preferred_username"}, {Source: "roles", Name: "roles", Shape: "list"}},
-	}}
+	}, claims: []broker.Claim{{Source: "username", Name: "preferred_username"}, {Source: "roles", Name: "roles", Shape: "list"}}}
 	h.Broker = broker.New(broker.Options{Store: store, Log: slog.New(slog.DiscardHandler), Now: time.Now})
 	if _, err := h.Load(b.Context(), h.snapshot(b)); err != nil {
 		b.Fatal(err)
@@ -90,30 +114,42 @@ func (h *house) snapshot(b *testing.B) *broker.Snapshot {
 	b.Helper()
 	mapper, err := mapping.Compile([]mapping.Role{
 		{Name: "operator", Inherits: []string{"viewer"}, Permissions: []string{"hosts:*"}}, {Name: "viewer", Permissions: []string{"*:read"}},
-	}, nil, []mapping.Rule{{Provider: "corp", Group: "operators", Roles: []string{"operator"}}})
+	}, nil, []mapping.Rule{
+		{Provider: "corp", Group: "operators", Roles: []string{"operator"}},
+		{Provider: "portal-keys", Group: "operators", Roles: []string{"operator"}},
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
-	set, err := providers.NewSet(door{})
+	set, err := providers.NewSet(door{}, portal{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	address, _ := url.Parse(issuer)
-	at, _ := url.Parse("https://app.example.test/")
 	limits := broker.Limits{Idle: 30 * time.Minute, Lifetime: 8 * time.Hour}
-	h.app = &broker.Application{
-		ID: "app", Title: "App", URL: at, Audience: "https://app.example.test", Require: []string{"viewer"}, Algorithm: tokens.ES256,
-		TokenLifetime: 15 * time.Minute, Session: limits, Profile: h.profile,
+	application := func(id string, profile *broker.Profile) *broker.Application {
+		at, _ := url.Parse("https://" + id + ".example.test/")
+		return &broker.Application{
+			ID: id, Title: id, URL: at, Audience: at.String(), Require: []string{"viewer"}, Algorithm: tokens.ES256,
+			TokenLifetime: 15 * time.Minute, Session: limits, Profile: profile, Claims: h.claims,
+		}
 	}
+	inCookie := *h.profile
+	inCookie.Cookie.Token = true
+	h.app, h.wiki, h.board = application("app", h.profile), application("wiki", &inCookie), application("board", h.profile)
 	snap := &broker.Snapshot{
 		Generation: 1, Issuer: address, Mapper: mapper, Providers: set, DefaultProvider: "corp", Session: limits,
+		Embedders: []*broker.Embedder{{
+			ID: "portal", Title: "Portal", Relation: broker.CrossSite, Origins: []string{portalOrigin}, Applications: []string{"board"},
+			Provider: "portal-keys", Session: limits,
+		}},
 		Keys: broker.KeyRules{DefaultLifetime: time.Hour, MaxLifetime: time.Hour},
 		SelfApplication: &broker.Application{
 			ID: broker.Self, Title: "Sallyport", Audience: issuer, Algorithm: tokens.ES256, TokenLifetime: 15 * time.Minute,
-			Session: limits, Profile: h.profile,
+			Session: limits, Profile: h.profile, Claims: h.claims,
 		},
 	}
-	return snap.WithApplications([]*broker.Application{h.app})
+	return snap.WithApplications([]*broker.Application{h.app, h.wiki, h.board})
 }
 
 func (h *house) visit() broker.Visit {
@@ -132,18 +168,22 @@ func (h *house) signIn(b *testing.B) broker.Outcome {
 	return out
 }
 
-// credentials are the three carriers of one person at the application, by name, as headers.
-func (h *house) credentials(b *testing.B) map[string]http.Header {
+// carrier is a credential of the person at an application, as headers.
+type carrier struct {
+	name   string
+	app    *broker.Application
+	header http.Header
+}
+
+// carriers are all kinds there are.
+func (h *house) carriers(b *testing.B) []carrier {
 	b.Helper()
-	code, err := h.HandOver(b.Context(), h.visit(), h.in.Principal, h.app, broker.Challenge("verifier"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	child, err := h.Redeem(b.Context(), h.visit(), h.app, code, "verifier")
-	if err != nil {
-		b.Fatal(err)
-	}
+	child, inCookie := h.redeem(b, h.app), h.redeem(b, h.wiki)
 	token, err := h.IssueToken(b.Context(), child.Principal, h.app)
+	if err != nil {
+		b.Fatal(err)
+	}
+	held, err := h.IssueToken(b.Context(), inCookie.Principal, h.wiki)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -151,24 +191,49 @@ func (h *house) credentials(b *testing.B) map[string]http.Header {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return map[string]http.Header{
-		"jwt":    {"Authorization": {"Bearer " + token.Token}},
-		"cookie": {"Cookie": {"theme=dark; " + wire.CookieName(h.app) + "=" + child.Token}},
-		"key":    {"X-Api-Key": {key}},
-	}
-}
-
-// credential reads one as web does.
-func (h *house) credential(b *testing.B, header http.Header) broker.Credential {
-	b.Helper()
-	c, err := wire.Credential(&http.Request{Header: header}, h.app)
+	by := h.Current().Embedders[0]
+	at := broker.EmbedAttempt{Embedder: by, Application: h.board, Origin: portalOrigin}
+	framed, err := h.SignInEmbedded(b.Context(), h.visit(), at, "token")
 	if err != nil {
 		b.Fatal(err)
 	}
-	return c
+	cookie := func(name, value string) http.Header {
+		return http.Header{"Cookie": {"theme=dark; " + name + "=" + value}}
+	}
+	return []carrier{
+		{"jwt", h.app, http.Header{"Authorization": {"Bearer " + token.Token}}},
+		{"cookie", h.app, cookie(wire.CookieName(h.app), child.Token)},
+		{"key", h.app, http.Header{"X-Api-Key": {key}}},
+		{"jwt-cookie", h.wiki, cookie(wire.CookieName(h.wiki), held.Token)},
+		{"embed-cookie", h.board, cookie(wire.EmbedCookieName(by), framed.Token)},
+	}
 }
 
-func (h *house) web(b *testing.B) http.Handler {
+// redeem takes the person over to an application's host.
+func (h *house) redeem(b *testing.B, app *broker.Application) broker.Outcome {
+	b.Helper()
+	code, err := h.HandOver(b.Context(), h.visit(), h.in.Principal, app, broker.Challenge("verifier"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := h.Redeem(b.Context(), h.visit(), app, code, "verifier")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return out
+}
+
+// credential reads one as web does.
+func (h *house) credential(b *testing.B, c carrier) broker.Credential {
+	b.Helper()
+	credential, err := wire.Credential(h.surfaces(b).Enter(&http.Request{Header: c.header}), c.app)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return credential
+}
+
+func (h *house) surfaces(b *testing.B) *wire.House {
 	b.Helper()
 	keys, err := h.WebKeys(b.Context())
 	if err != nil {
@@ -178,12 +243,17 @@ func (h *house) web(b *testing.B) http.Handler {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return web.New(&wire.House{
+	return &wire.House{
 		Broker: h.Broker, Log: slog.New(slog.DiscardHandler), Now: time.Now, Pages: pages, HostPages: pages,
 		Flows: wire.NewFlows(keys, time.Now), Guard: wire.NewGuard(keys.CSRF),
 		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		Count:          func(string, int) {},
-	}, h.profile)
+	}
+}
+
+func (h *house) web(b *testing.B) http.Handler {
+	b.Helper()
+	return web.New(h.surfaces(b), h.profile)
 }
 
 // writer is a ResponseWriter that is used again.
@@ -230,18 +300,15 @@ func ratio(b *testing.B, ours, theirs func()) {
 	b.ReportMetric(0, "ns/op")
 }
 
-var carriers = []string{"jwt", "cookie", "key"}
-
 // BenchmarkAuthenticate is the decision alone against an empty handler in process: what it adds, not what it is worth.
 func BenchmarkAuthenticate(b *testing.B) {
 	h := newHouse(b)
-	headers := h.credentials(b)
 	empty, w, r := bare(), &writer{header: http.Header{}}, &http.Request{}
-	for _, carrier := range carriers {
-		b.Run(carrier, func(b *testing.B) {
-			c, snap := h.credential(b, headers[carrier]), h.Current()
+	for _, shown := range h.carriers(b) {
+		b.Run(shown.name, func(b *testing.B) {
+			c, snap := h.credential(b, shown), h.Current()
 			ratio(b, func() {
-				if _, err := h.Authenticate(b.Context(), snap, c, h.app); err != nil {
+				if _, err := h.Authenticate(b.Context(), snap, c, shown.app); err != nil {
 					b.Fatal(err)
 				}
 			}, func() { empty.ServeHTTP(w, r) })
@@ -249,15 +316,16 @@ func BenchmarkAuthenticate(b *testing.B) {
 	}
 }
 
-func request(b *testing.B, header http.Header) *http.Request {
+func request(b *testing.B, c carrier) *http.Request {
 	b.Helper()
 	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, issuer+"/authz/nginx", http.NoBody)
 	if err != nil {
 		b.Fatal(err)
 	}
 	r.RequestURI, r.RemoteAddr = "/authz/nginx", "127.0.0.1:40000"
-	r.Header = header.Clone()
-	r.Header.Set("X-Original-Url", "https://app.example.test/hosts/17?tab=packages")
+	r.Header = c.header.Clone()
+	r.Header.Set("X-Original-Url", c.app.URL.String()+"hosts/17?tab=packages")
+	r.Header.Set("X-Original-Method", http.MethodGet)
 	r.Header.Set("User-Agent", "nginx")
 	return r
 }
@@ -265,10 +333,10 @@ func request(b *testing.B, header http.Header) *http.Request {
 // BenchmarkForwardAuthInProcess is the whole handler without sockets.
 func BenchmarkForwardAuthInProcess(b *testing.B) {
 	h := newHouse(b)
-	headers, handler, empty := h.credentials(b), h.web(b), bare()
-	for _, carrier := range carriers {
-		b.Run(carrier, func(b *testing.B) {
-			r, w := request(b, headers[carrier]), &writer{header: http.Header{}}
+	handler, empty := h.web(b), bare()
+	for _, shown := range h.carriers(b) {
+		b.Run(shown.name, func(b *testing.B) {
+			r, w := request(b, shown), &writer{header: http.Header{}}
 			ratio(b, func() {
 				clear(w.header)
 				handler.ServeHTTP(w, r)
@@ -287,7 +355,7 @@ type client struct {
 	request []byte
 }
 
-func connect(b *testing.B, handler http.Handler, header http.Header) *client {
+func connect(b *testing.B, handler http.Handler, c carrier) *client {
 	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -309,7 +377,7 @@ func connect(b *testing.B, handler http.Handler, header http.Header) *client {
 		<-done
 	})
 	raw := "GET /authz/nginx HTTP/1.1\r\nHost: sso.example.test\r\n"
-	for name, values := range request(b, header).Header {
+	for name, values := range request(b, c).Header {
 		raw += name + ": " + values[0] + "\r\n"
 	}
 	return &client{conn: conn, answers: bufio.NewReader(conn), request: []byte(raw + "\r\n")}
@@ -337,10 +405,10 @@ func (c *client) ask(b *testing.B) {
 // BenchmarkForwardAuth is what a proxy sees: real sockets, the same request to both.
 func BenchmarkForwardAuth(b *testing.B) {
 	h := newHouse(b)
-	headers, handler := h.credentials(b), h.web(b)
-	for _, carrier := range carriers {
-		b.Run(carrier, func(b *testing.B) {
-			ours, theirs := connect(b, handler, headers[carrier]), connect(b, bare(), headers[carrier])
+	handler := h.web(b)
+	for _, shown := range h.carriers(b) {
+		b.Run(shown.name, func(b *testing.B) {
+			ours, theirs := connect(b, handler, shown), connect(b, bare(), shown)
 			ratio(b, func() { ours.ask(b) }, func() { theirs.ask(b) })
 		})
 	}

@@ -2,14 +2,16 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
+	"testing"
 
 	"sallyport/internal/testenv"
 )
 
 // person is somebody who can sign in at one of the doors.
 type person struct {
-	door               string // local, corp, branch or partner
+	door               string // local, corp, branch, partner or campus
 	username, password string
 }
 
@@ -20,6 +22,8 @@ func (w *world) corp(name string) person {
 }
 
 func partner(name string) person { return person{"partner", name, name + "-oidc-pass"} }
+
+func campus(name string) person { return person{"campus", name, name + "-saml-pass"} }
 
 // signIn opens an address and, being sent to sign in, does so as a person would. It ends where the address was.
 func (w *world) signIn(b *testenv.Browser, address string, who person) {
@@ -33,6 +37,11 @@ func (w *world) signIn(b *testenv.Browser, address string, who person) {
 func (w *world) proveAt(b *testenv.Browser, who person) {
 	w.t.Helper()
 	b.WaitURL(w.issuer + "/login")
+	if who.door == "campus" {
+		b.Click("Continue with Campus")
+		w.proveAtCampus(b, who)
+		return
+	}
 	if who.door == "partner" {
 		b.Click("Continue with Partner")
 		b.WaitURL(w.oidc.Issuer + "/interaction/")
@@ -46,6 +55,21 @@ func (w *world) proveAt(b *testenv.Browser, who person) {
 	b.WaitURL("/login/password")
 	b.Fill("Password", who.password)
 	b.Click("Sign in")
+}
+
+// settled waits until a page of somebody else's has loaded whole: what a style sheet still moves about is missed by the
+// mouse.
+func settled(t testing.TB, b *testenv.Browser) {
+	t.Helper()
+	err := testenv.Eventually(patience, nil, func() error {
+		if state := b.Eval(`document.readyState`); state != "complete" {
+			return fmt.Errorf("%s is %v", b.URL(), state)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // shown is what the application answered to the browser, once it did.

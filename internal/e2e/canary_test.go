@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -139,6 +140,62 @@ func (c canaries) oidcByHand(t *testing.T, w *world) {
 	}
 }
 
+// samlByHand goes through the SAML provider step by step and registers what passes by. It returns the RelayState, which
+// the store keeps once it is spent.
+func (c canaries) samlByHand(t *testing.T, w *world) (state string) {
+	t.Helper()
+	v := newVisitor(t)
+	acs, form := v.atCampus(w, w.reports+"/", campus("alice"))
+	spoilt := form.Get("SAMLResponse")[:2000]
+	c.add(t, "a part of a response", spoilt)
+	form.Set("SAMLResponse", spoilt)
+	v.refused(w, acs, form, "provider_reply_invalid")
+	acs, form = v.atCampus(w, w.reports+"/?from=campus", campus("alice"))
+	c.add(t, "the provider's response", form.Get("SAMLResponse"))
+	document, err := base64.StdEncoding.DecodeString(form.Get("SAMLResponse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.add(t, "the provider's response, decoded", string(document))
+	kept := maps.Clone(v.jar[host(w.issuer)])
+	c.takeCookies(t, "before the response:", kept)
+	handover := v.arrive(w, acs, form)
+	c.add(t, "a hand-over code, redeemed (SAML)", query(t, handover, "code"))
+	c.takeCookies(t, "after the response:", v.jar[host(w.issuer)])
+	if a := v.get(handover); a.status != http.StatusSeeOther {
+		t.Fatalf("hand-over: %d", a.status)
+	}
+	v.again(kept, w).refused(w, acs, form, "flow_finished")
+	newVisitor(t).refused(w, acs, form, "flow_unknown")
+	for _, name := range []string{"signing", "decryption"} {
+		text, err := os.ReadFile(filepath.Join(w.dir, name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		block, _ := pem.Decode(text)
+		c.add(t, "the "+name+" key", string(block.Bytes))
+		c.add(t, "a line of the "+name+" key", strings.Split(string(text), "\n")[5])
+	}
+	return form.Get("RelayState")
+}
+
+// inCookies lets somebody in whose token is in a cookie, and registers it.
+func (c canaries) inCookies(t *testing.T, w *world) {
+	t.Helper()
+	v := newVisitor(t)
+	wiki := w.below("wiki")
+	_, token := cookieLine(t, v.get(v.byPassword(w, wiki+"/", local("lena"))), "family")
+	c.add(t, "the token in a cookie", token)
+	signature := token[strings.LastIndex(token, ".")+1:]
+	c.add(t, "its signature", signature)
+	get(t, wiki+"/", "Cookie", "family="+token)
+	get(t, w.below("notes")+"/", "Cookie", "family="+token+"; legacy_session="+token)
+	get(t, wiki+"/", "Cookie", "family="+strings.Replace(token, ".", ".e30", 1)) // damaged: must not be logged either
+	c.add(t, "a key in a header of its own", w.key(local("lena"), "notes"))
+	c.add(t, "the shared secret of notes", notesSecret)
+	c.add(t, "a token of notes", w.token(local("lena"), "notes"))
+}
+
 // byProgram lets programs sign in well and badly, and registers what they send and get.
 func (c canaries) byProgram(t *testing.T, w *world) {
 	t.Helper()
@@ -260,7 +317,7 @@ func (w *world) places(t *testing.T, metrics bool) map[string][]byte {
 }
 
 func TestAUD04_NoSecretIsEverWrittenDown(t *testing.T) {
-	w := newWorld(t, options{directory: true, oidc: true, level: "debug"})
+	w := newWorld(t, options{directory: true, oidc: true, saml: true, sealed: true, level: "debug", more: dialects})
 	b := testenv.Chromium(t, testenv.BrowserOptions{})
 	c := canaries{}
 	code := regexp.MustCompile(`/setup\?code=(\S+)`).FindStringSubmatch(w.server.stderr.String())
@@ -270,10 +327,12 @@ func TestAUD04_NoSecretIsEverWrittenDown(t *testing.T) {
 	setup := code[1]
 	c.byProgram(t, w)
 	c.oidcByHand(t, w)
+	state := c.samlByHand(t, w)
+	c.inCookies(t, w)
 	c.byBrowser(t, w, b)
 	c.byCommand(t, w)
 
-	if len(c) < 30 {
+	if len(c) < 50 {
 		t.Fatalf("only %d secrets were collected", len(c))
 	}
 	for _, name := range []string{"sallyport.db", "sallyport.db-wal", "standard error", "metrics"} {
@@ -296,6 +355,11 @@ func TestAUD04_NoSecretIsEverWrittenDown(t *testing.T) {
 		t.Error(found)
 	}
 	w.onlySpentCodesInAddresses(t, c)
+	said := w.places(t, true)
+	maps.DeleteFunc(said, func(name string, _ []byte) bool { return strings.HasPrefix(name, "sallyport.db") })
+	if found := (canaries{"the state of a sign-in": []byte(state)}).search(said); len(found) > 0 {
+		t.Error(found)
+	}
 
 	if exit := w.stopServer(); exit != 0 {
 		t.Errorf("exit code %d", exit)
@@ -332,12 +396,7 @@ func TestSTO04_WhatOpensDoorsIsInTheStoreAsHashesOnly(t *testing.T) {
 	w := newWorld(t, options{})
 	c := canaries{}
 	v := newVisitor(t)
-	_, login := v.follow(w.app+"/", "")
-	form := url.Values{"flow": {v.hidden(login, "flow")}, "csrf": {v.hidden(login, "csrf")}, "username": {"lena"}}
-	password, page := v.follow(v.resolve(w.issuer+"/login", v.post(w.issuer+"/login", form)), "")
-	form = url.Values{"flow": {v.hidden(page, "flow")}, "csrf": {v.hidden(page, "csrf")}, "password": {passwordOf("lena")}}
-	next := v.resolve(password, v.post(w.issuer+"/login/password", form))
-	waiting := v.finish(w, next)
+	waiting := v.byPassword(w, w.app+"/", local("lena"))
 	c.add(t, "a code that waits", query(t, waiting, "code"))
 	second := v.finish(w, v.login(w, w.reports+"/"))
 	c.add(t, "a code that was taken", query(t, second, "code"))

@@ -13,7 +13,7 @@ import (
 )
 
 func TestEachDoorLeadsToTheApplicationBehindNginx(t *testing.T) {
-	w := newWorld(t, options{directory: true, oidc: true})
+	w := newWorld(t, options{directory: true, oidc: true, saml: true})
 	first := testenv.Chromium(t, testenv.BrowserOptions{})
 	const operator, viewer = "operator,viewer", "viewer"
 	roles := map[string]string{}
@@ -30,6 +30,8 @@ func TestEachDoorLeadsToTheApplicationBehindNginx(t *testing.T) {
 		// Their names are taken by then, and nobody becomes somebody else by being called the same.
 		{"an engineer of the OpenID provider", partner("alice"), "alice@partner", operator},
 		{"a bystander of the OpenID provider", partner("bob"), "bob@partner", viewer},
+		{"an engineer of the SAML provider", campus("alice"), "alice@campus", operator},
+		{"a bystander of the SAML provider", campus("bob"), "bob@campus", viewer},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := first.NewContext()
@@ -74,8 +76,10 @@ func TestEachDoorLeadsToTheApplicationBehindNginx(t *testing.T) {
 			b.WaitText("You cannot use Vault yet")
 		})
 	}
-	if a, b := roles["an engineer of the directory"], roles["an engineer of the OpenID provider"]; a != b || a == "" {
-		t.Errorf("engineers differ: %q in the directory, %q at the provider", a, b)
+	for _, elsewhere := range []string{"an engineer of the OpenID provider", "an engineer of the SAML provider"} {
+		if a, b := roles["an engineer of the directory"], roles[elsewhere]; a != b || a == "" {
+			t.Errorf("engineers differ: %q in the directory, %q for %s", a, b, elsewhere)
+		}
 	}
 	if a, b := roles["an engineer of the directory"], roles["a bystander of the directory"]; a == b {
 		t.Errorf("engineer and bystander have the same roles %q", a)
@@ -83,9 +87,11 @@ func TestEachDoorLeadsToTheApplicationBehindNginx(t *testing.T) {
 }
 
 func TestSomebodyWithoutAnyRoleIsToldSoAndGetsNoCookie(t *testing.T) {
-	w := newWorld(t, options{directory: true, oidc: true})
+	w := newWorld(t, options{directory: true, oidc: true, saml: true})
 	b := testenv.Chromium(t, testenv.BrowserOptions{})
-	for name, who := range map[string]person{"in the directory": w.corp("carol"), "at the provider": partner("carol")} {
+	for name, who := range map[string]person{
+		"in the directory": w.corp("carol"), "at the OpenID provider": partner("carol"), "at the SAML provider": campus("carol"),
+	} {
 		t.Run(name, func(t *testing.T) {
 			tab := b.NewContext()
 			tab.Open(w.app + "/")

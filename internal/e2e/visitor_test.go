@@ -14,6 +14,8 @@ import (
 type visitor struct {
 	t   testing.TB
 	jar map[string]map[string]string
+	// via is another process of the same house, host:port, that gets what is for the issuer.
+	via *second
 }
 
 func newVisitor(t testing.TB) *visitor { return &visitor{t: t, jar: map[string]map[string]string{}} }
@@ -45,6 +47,10 @@ func (v *visitor) send(method, address, body string) answer {
 	}
 	if method == http.MethodPost {
 		headers = append(headers, "Content-Type", "application/x-www-form-urlencoded")
+	}
+	if v.via != nil {
+		address = v.via.at(address)
+		headers = append(headers, "Host", to.Host)
 	}
 	a := call(v.t, method, address, body, headers...)
 	if v.jar[to.Host] == nil {
@@ -116,12 +122,30 @@ func (v *visitor) find(page answer, pattern string) string {
 // returned and not opened.
 func (v *visitor) atPartner(w *world, address string, who person) string {
 	v.t.Helper()
-	_, login := v.follow(address, "")
-	_, leaving := v.follow(w.issuer+"/login/continue/partner?flow="+v.hidden(login, "flow"), "")
-	form, _ := v.follow(v.onward(leaving), "")
+	form, _ := v.follow(v.leave(w, address, "partner"), "")
 	a := v.post(form, url.Values{"login": {who.username}, "password": {who.password}})
 	callback, _ := v.follow(v.resolve(form, a), w.issuer+"/callback/")
 	return callback
+}
+
+// leave goes from an address, and the page to sign in that it leads to, to where a provider is asked; that is returned and
+// not opened.
+func (v *visitor) leave(w *world, address, provider string) string {
+	v.t.Helper()
+	_, login := v.follow(address, "")
+	_, leaving := v.follow(w.issuer+"/login/continue/"+provider+"?flow="+v.hidden(login, "flow"), "")
+	return v.onward(leaving)
+}
+
+// byPassword signs in with a password on the way to an address, as far as the hand-over address on the application's host,
+// which is returned and not opened.
+func (v *visitor) byPassword(w *world, address string, who person) string {
+	v.t.Helper()
+	_, login := v.follow(address, "")
+	form := url.Values{"flow": {v.hidden(login, "flow")}, "csrf": {v.hidden(login, "csrf")}, "username": {who.username}}
+	password, page := v.follow(v.resolve(w.issuer+"/login", v.post(w.issuer+"/login", form)), "")
+	form = url.Values{"flow": {v.hidden(page, "flow")}, "csrf": {v.hidden(page, "csrf")}, "password": {who.password}}
+	return v.finish(w, v.resolve(password, v.post(w.issuer+"/login/password", form)))
 }
 
 // finish opens a callback and goes on to the hand-over address on the application's host, which is returned and not
@@ -129,8 +153,14 @@ func (v *visitor) atPartner(w *world, address string, who person) string {
 func (v *visitor) finish(w *world, callback string) string {
 	v.t.Helper()
 	at, page := v.follow(callback, "")
+	return v.handover(w, at, page)
+}
+
+// handover is where the page that ends a sign-in goes on to: on the application's host.
+func (v *visitor) handover(w *world, at string, page answer) string {
+	v.t.Helper()
 	if !strings.HasPrefix(at, w.issuer+"/login/next") || page.status != http.StatusOK {
-		v.t.Fatalf("the callback led to %s: %d\n%s", at, page.status, page.body)
+		v.t.Fatalf("the sign-in led to %s: %d\n%s", at, page.status, page.body)
 	}
 	return v.onward(page)
 }

@@ -31,6 +31,7 @@ type world struct {
 	vault              string // the address of one for operators only
 	directory          *testenv.Directory
 	oidc               *testenv.OIDC
+	saml               *testenv.SimpleSAML
 	nginx              *testenv.NginxServer
 	echo               *echo
 	server             *program
@@ -38,8 +39,12 @@ type world struct {
 
 // options say what a world needs beyond local people and nginx.
 type options struct {
-	directory, oidc bool
-	level           string // of the log; default info
+	directory, oidc, saml bool
+	// sealed has requests to the SAML provider signed, and its assertions encrypted.
+	sealed bool
+	level  string // of the log; default info
+	// more adds applications, and sections of their own, to the file.
+	more func(w *world) (applications, sections string)
 }
 
 // newWorld starts everything and ends it with the test. Browsers are started after it, so that they end before: the
@@ -63,8 +68,11 @@ func newWorld(t testing.TB, o options) *world {
 	if o.level == "" {
 		o.level = "info"
 	}
+	if o.saml {
+		w.saml = testenv.SimpleSAMLphp(t)
+	}
 	w.file = filepath.Join(w.dir, "sallyport.yaml")
-	w.writeConfig(w.config(port, operations, o.level))
+	w.writeConfig(w.config(port, operations, o))
 	w.nginx = testenv.Nginx(t, testenv.NginxOptions{
 		Port: front, Issuer: strings.TrimPrefix(w.issuer, "http://"), Sallyport: fmt.Sprintf("127.0.0.1:%d", port),
 		Sites: []testenv.NginxSite{
@@ -74,6 +82,9 @@ func newWorld(t testing.TB, o options) *world {
 		},
 	})
 	w.serve()
+	if o.saml {
+		w.registerAtCampus(o.sealed)
+	}
 	for name, group := range localPeople() {
 		w.command(passwordOf(name)+"\n", "user", "add", name, "--email", name+"@house.example", "--group", group)
 	}
@@ -87,9 +98,31 @@ func (w *world) serve() {
 	w.server.wait(w.t, "readiness", func() error { return answers(w.operations+"/healthz/ready", http.StatusOK) })
 }
 
+// second is another process of the same house: on the same store, reached at another port under the same name.
+type second struct{ issuer, here string }
+
+// at is an address at this process, if it is one of the issuer's.
+func (s *second) at(address string) string {
+	if rest, ok := strings.CutPrefix(address, s.issuer+"/"); ok {
+		return s.here + "/" + rest
+	}
+	return address
+}
+
+// second starts another process beside the first, with an operations listener of its own.
+func (w *world) second() *second {
+	w.t.Helper()
+	s := &second{w.issuer, fmt.Sprintf("http://127.0.0.1:%d", testenv.Port(w.t))}
+	operations := fmt.Sprintf("127.0.0.1:%d", testenv.Port(w.t))
+	env := append(w.secrets(), "SALLYPORT_SERVER_LISTEN="+host(s.here), "SALLYPORT_SERVER_OPERATIONS_LISTEN="+operations)
+	p := start(w.t, w.dir, env, "serve", "--config", w.file)
+	p.wait(w.t, "readiness of the second", func() error { return answers("http://"+operations+"/healthz/ready", http.StatusOK) })
+	return s
+}
+
 // secrets is the environment that the configuration takes its secrets from.
 func (w *world) secrets() []string {
-	env := []string{"VAULT_SECRET=" + vaultSecret}
+	env := []string{"VAULT_SECRET=" + vaultSecret, "NOTES_SECRET=" + notesSecret}
 	if w.directory != nil {
 		env = append(env, "DIRECTORY_PASSWORD="+w.directory.BindPassword)
 	}
@@ -99,8 +132,11 @@ func (w *world) secrets() []string {
 	return env
 }
 
-// vaultSecret signs the tokens of the application vault (HS256).
-const vaultSecret = "a-shared-secret-of-more-than-thirty-two-bytes"
+// vaultSecret signs the tokens of the application vault (HS256), notesSecret those of notes where there is one.
+const (
+	vaultSecret = "a-shared-secret-of-more-than-thirty-two-bytes"
+	notesSecret = "another-shared-secret-of-more-than-thirty-two-bytes"
+)
 
 // command runs the command line beside the running server; it must succeed.
 func (w *world) command(input string, args ...string) string {
@@ -136,8 +172,8 @@ func (w *world) editConfig(from, to string) {
 
 // config is the file an administrator would write. Directory and provider spell their groups in their own ways; what
 // comes out are the same roles.
-func (w *world) config(port, operations int, level string) string {
-	var providers, rules, domains string
+func (w *world) config(port, operations int, o options) string {
+	var providers, rules, domains, applications, sections string
 	if d := w.directory; d != nil {
 		domains += "example.test: corp"
 		providers += fmt.Sprintf(`
@@ -180,6 +216,15 @@ func (w *world) config(port, operations int, level string) string {
     - {provider: partner, group: engineering, roles: [operator]}
     - {provider: partner, group: everyone, roles: [viewer]}`
 	}
+	if w.saml != nil {
+		providers += w.campusConfig(o.sealed)
+		rules += `
+    - {provider: campus, group: engineering, roles: [operator]}
+    - {provider: campus, group: everyone, roles: [viewer]}`
+	}
+	if o.more != nil {
+		applications, sections = o.more(w)
+	}
 	return fmt.Sprintf(`server:
   issuer: %s
   listen: 127.0.0.1:%d
@@ -203,7 +248,7 @@ applications:
   app: {title: Host manager, url: %s/, require: [viewer]}
   reports: {title: Reports, url: %s/, require: [viewer], forward_token: true}
   vault: {title: Vault, url: %s/, require: [operator], algorithm: HS256, secret: env:VAULT_SECRET}
-`, w.issuer, port, operations, level, domains, providers, rules, w.app, w.reports, w.vault)
+%s%s`, w.issuer, port, operations, o.level, domains, providers, rules, w.app, w.reports, w.vault, applications, sections)
 }
 
 // answers is nil when a GET has this status.

@@ -21,7 +21,7 @@ func (h *House) Ask(r *http.Request, app *broker.Application, method, path strin
 		return c, broker.Access{}, err
 	}
 	var forged error
-	if c.Carrier == broker.Cookie || c.Carrier == broker.TokenCookie {
+	if c.Carrier.IsCookie() {
 		if forged = fromItself(r, app, method); forged != nil {
 			c = broker.Credential{}
 		}

@@ -86,5 +86,5 @@ func DropEmbedCookie(w http.ResponseWriter, e *broker.Embedder) { drop(w, embedC
 
 // EmbedCredential reads an embedder's cookie: ErrNoCredential without one, identity.ErrInvalid when it was sent twice.
 func EmbedCredential(r *http.Request, e *broker.Embedder) (broker.Credential, error) {
-	return cookieNamed(r, EmbedCookieName(e), broker.Cookie)
+	return cookieNamed(r, EmbedCookieName(e), broker.EmbedCookie)
 }
