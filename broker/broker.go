@@ -14,6 +14,7 @@ import (
 
 	"sallyport/audit"
 	"sallyport/identity"
+	"sallyport/providers"
 )
 
 // Options are what a Broker is made of.
@@ -98,7 +99,7 @@ func (b *Broker) keepsAdministrators(ctx context.Context, s *Snapshot) error {
 				return err
 			}
 			for _, l := range linked {
-				if _, ok := s.DoorByID(l.Provider); ok {
+				if b.opens(s, l.Provider) {
 					return nil
 				}
 			}
@@ -106,6 +107,24 @@ func (b *Broker) keepsAdministrators(ctx context.Context, s *Snapshot) error {
 		return identity.WithCode("last_administrator", fmt.Errorf(
 			"no provider is left through which an administrator of this broker comes in: %w", identity.ErrConflict))
 	})
+}
+
+// opens reports whether people can come in by a provider of a new configuration. One that cannot be opened counts where it
+// could not before either: at the start something else is not known to be better.
+func (b *Broker) opens(s *Snapshot, id string) bool {
+	p, err := s.Providers.Get(id)
+	if err != nil {
+		return false
+	}
+	if providers.BrokenBy(p) == nil {
+		return true
+	}
+	before := b.current.Load()
+	if before == nil {
+		return true
+	}
+	was, err := before.Providers.Get(id)
+	return err == nil && providers.BrokenBy(was) != nil
 }
 
 // Current returns the snapshot in force.

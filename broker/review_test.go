@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"sallyport/audit"
 	"sallyport/broker"
+	"sallyport/broker/people"
 	"sallyport/identity"
 	"sallyport/mapping"
 	"sallyport/providers"
@@ -107,6 +109,32 @@ func TestADM04_AConfigurationWithoutTheLastAdministratorsProviderIsRefused(t *te
 	if h.Current() != before {
 		t.Error("the refused configuration is in force")
 	}
+}
+
+func TestADM04_AProviderThatCannotBeOpenedAnyMoreIsNoWayIn(t *testing.T) {
+	h := newHouse(t)
+	out, err := h.arrive(identity.Identity{Subject: "s1", Username: "sam", Groups: []string{"viewers"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = h.store.Update(t.Context(), func(tx broker.Tx) error { // the only administrator comes in through the partner
+		return tx.CreateGrant(t.Context(), people.ManualGrant{
+			AccountID: out.Principal.Subject, Permission: broker.Administer, GrantedBy: "cli", GrantedAt: h.clock.Now(),
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	never := func(context.Context) (providers.Provider, error) { return nil, identity.ErrNotFound }
+	broken := providers.Broken(h.partner.Info(), providers.AsRedirect, identity.ErrNotFound, never)
+	set, err := providers.NewSet(h.local, broken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap := *h.Current()
+	snap.Providers = set
+	_, err = h.Load(t.Context(), &snap)
+	wantErr(t, err, identity.ErrConflict, "last_administrator")
 }
 
 func TestAUD02_AConfigurationWhoseEventCannotBeWrittenDoesNotTakeForce(t *testing.T) {

@@ -221,6 +221,17 @@ func TestREL08_MistakesInApplications(t *testing.T) {
 				"applications: {a: {url: 'https://x.example.com/', profile: p}, b: {url: 'https://y.example.com/', profile: q}}",
 			[]string{"applications.b.profile: its cookie s is called like that of a, and browsers send both"},
 		},
+		"upstreams that lead back": {
+			"applications:\n" +
+				"  g: {url: 'https://g.example.com', upstream: {url: 'http://localhost:8080'}}\n" +
+				"  h: {url: 'https://h.example.com', upstream: {url: 'http://[::1]:9464'}}\n" +
+				"  i: {url: 'https://i.example.com', upstream: {url: 'https://g.example.com'}}\n",
+			[]string{
+				"applications.g.upstream.url: leads back to the gateway, expected the application's own server",
+				"applications.h.upstream.url: leads back to the gateway, expected the application's own server",
+				"applications.i.upstream.url: leads back to the gateway, expected the application's own server",
+			},
+		},
 		"upstreams": {
 			"applications:\n" +
 				"  a: {url: 'https://a.example.com', upstream: {}}\n" +
@@ -437,6 +448,10 @@ func TestWarningsAboutApplicationsAndEmbedders(t *testing.T) {
 				"applications: {a: {url: 'https://a.example.com', profile: p, claims: {role: }, upstream: {url: 'http://reports:8080'},\n" +
 				"  rules: [{path: /, require: [viewer]}, {path: /a/, methods: [GET]}, {path: /a/, require: [admin]}]}}",
 			[]string{},
+		},
+		"an upstream that knows secrets": {
+			"applications: {a: {url: 'https://a.example.com', upstream: {url: 'http://169.254.169.254'}}}",
+			[]string{"applications.a.upstream.url: is where a cloud tells machines their secrets: whoever may use the application reads them"},
 		},
 		"a claim that is not there is left out": {
 			"profiles: {p: {claims: {emial: null}}}\napplications: {a: {profile: p, claims: {nme: ''}}}",

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"net"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -75,14 +76,49 @@ func (d *decoder) checkUpstream(cfg *Config, path string, a *Application) {
 		d.wrong(key, "%v", err)
 	case place.prefix != "":
 		d.wrong(key, "must have no path, since requests keep theirs; expected %s://%s", place.scheme, place.host)
-	case place.host == a.place.host || place.host == cfg.Server.Listen || cfg.Server.Issuer == place.scheme+"://"+place.host:
+	case leadsBack(cfg, place):
 		d.wrong(key, "leads back to the gateway, expected the application's own server")
+	case isMetadata(place.hostname):
+		d.warn(key, "is where a cloud tells machines their secrets: whoever may use the application reads them")
 	case place.scheme == "http" && !isNearby(place.hostname):
 		d.warn(key, "plain HTTP: whoever sees the traffic sees who asks, and tokens; use https")
 	}
 	if u.CAFile != "" && err == nil && place.scheme == "http" {
 		d.wrong(join(path, "ca_file"), "is for https")
 	}
+}
+
+// leadsBack reports whether an address is one that this server answers at: its own listeners, its issuer, or the host of
+// an application, in front of which the gateway stands.
+func leadsBack(cfg *Config, place urlPlace) bool {
+	if cfg.Server.Issuer == place.scheme+"://"+place.host {
+		return true
+	}
+	for _, a := range cfg.Applications {
+		if a.place.host != "" && a.place.host == place.host {
+			return true
+		}
+	}
+	_, port, err := net.SplitHostPort(place.host)
+	if err != nil {
+		port = map[string]string{"http": "80", "https": "443"}[place.scheme]
+	}
+	return slices.ContainsFunc([]string{cfg.Server.Listen, cfg.Server.OperationsListen}, func(listen string) bool {
+		at, listens, err := net.SplitHostPort(listen)
+		return err == nil && listens == port && listens != "0" && (at == place.hostname || isHere(at) && isHere(place.hostname))
+	})
+}
+
+// isHere: a name or address of this machine, whichever of them was meant.
+func isHere(hostname string) bool {
+	a, err := netip.ParseAddr(hostname)
+	return hostname == "" || isLocalHost(hostname) || err == nil && (a.IsLoopback() || a.IsUnspecified())
+}
+
+// isMetadata: where clouds answer whoever asks from inside.
+func isMetadata(hostname string) bool {
+	a, err := netip.ParseAddr(hostname)
+	return err == nil && a.IsLinkLocalUnicast() || hostname == "metadata.google.internal"
 }
 
 // isNearby: this machine, private addresses, and names that mean nothing outside of a network of one's own.
