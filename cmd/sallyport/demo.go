@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +15,7 @@ import (
 	"sallyport/internal/demo/directory"
 	"sallyport/internal/demo/guide"
 	"sallyport/internal/demo/idp"
+	"sallyport/internal/demo/loopback"
 	"sallyport/internal/demo/portal"
 	"sallyport/internal/demo/samlidp"
 )
@@ -50,12 +50,8 @@ func demoLevel(quiet bool) string {
 
 // listenLoopback refuses addresses that others could reach: the demo's people are printed on a terminal.
 func listenLoopback(ctx context.Context, address string) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
+	if err := loopback.Check(address); err != nil {
 		return nil, err
-	}
-	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return nil, fmt.Errorf("the demo listens on loopback addresses only, not on %q", host)
 	}
 	return (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 }

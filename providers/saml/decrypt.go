@@ -6,9 +6,7 @@ import (
 	"crypto/cipher"
 	"crypto/rand"
 	"crypto/rsa"
-	"encoding/base64"
 	"errors"
-	"strings"
 
 	"github.com/beevik/etree"
 )
@@ -232,17 +230,5 @@ func cipherValue(el *etree.Element) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	value, err := only(data, nsEncryption, "CipherValue")
-	if err != nil {
-		return nil, err
-	}
-	encoded, err := text(value)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(encoded), ""))
-	if err != nil {
-		return nil, errors.New("a CipherValue is not base64")
-	}
-	return raw, nil
+	return bytesOf(data, nsEncryption, "CipherValue")
 }

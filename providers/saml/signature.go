@@ -84,7 +84,7 @@ func (k keys) verify(el *etree.Element) (*etree.Element, error) {
 		return nil, err
 	}
 	sig := el.ChildElements()[position]
-	value, err := signatureValue(sig)
+	value, err := bytesOf(sig, nsDsig, "SignatureValue")
 	if err != nil {
 		return nil, err
 	}
@@ -277,23 +277,6 @@ func declares(a etree.Attr) (string, bool) {
 	default:
 		return "", false
 	}
-}
-
-// signatureValue returns the bytes of the signature. People indent base64 with white space.
-func signatureValue(sig *etree.Element) ([]byte, error) {
-	value, err := only(sig, nsDsig, "SignatureValue")
-	if err != nil {
-		return nil, err
-	}
-	encoded, err := text(value)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(encoded), ""))
-	if err != nil {
-		return nil, errors.New("the SignatureValue is not base64")
-	}
-	return raw, nil
 }
 
 // respell writes the value as goxmldsig reads it, and takes KeyInfo out: it names keys, which we do not take from a message.

@@ -2,6 +2,7 @@ package saml
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -363,4 +364,21 @@ func text(el *etree.Element) (string, error) {
 		b.WriteString(data.Data)
 	}
 	return b.String(), nil
+}
+
+// bytesOf returns what the one child of this name holds in base64. People indent that with white space.
+func bytesOf(el *etree.Element, space, local string) ([]byte, error) {
+	value, err := only(el, space, local)
+	if err != nil {
+		return nil, err
+	}
+	encoded, err := text(value)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(encoded), ""))
+	if err != nil {
+		return nil, errors.New("the " + local + " is not base64")
+	}
+	return raw, nil
 }

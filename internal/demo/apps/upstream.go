@@ -5,7 +5,6 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sallyport/internal/demo/loopback"
 )
 
 // UpstreamOptions say how the application behind the gateway looks. The zero value will do.
@@ -30,14 +31,12 @@ type UpstreamOptions struct {
 // Upstream is an application on a loopback socket of its own. It believes the identity headers of whoever reaches it, so
 // nobody but the gateway may: it knows no cookies, no tokens and no passwords.
 type Upstream struct {
-	title  string
-	tick   time.Duration
-	url    string
-	log    *slog.Logger
-	page   *template.Template
-	http   *http.Server
-	cancel context.CancelFunc
-	served chan struct{}
+	title string
+	tick  time.Duration
+	url   string
+	log   *slog.Logger
+	page  *template.Template
+	http  *loopback.Server
 	// streams bounds the long answers, and is how Close waits for them.
 	streams chan struct{}
 	once    sync.Once
@@ -63,7 +62,7 @@ func StartUpstream(ctx context.Context, o UpstreamOptions) (*Upstream, error) {
 	}
 	u := &Upstream{
 		title: o.Title, tick: o.Tick, log: o.Log, page: page, url: "http://" + listener.Addr().String(),
-		served: make(chan struct{}), streams: make(chan struct{}, maxStreams),
+		streams: make(chan struct{}, maxStreams),
 	}
 	if u.title == "" {
 		u.title = "Live view"
@@ -74,21 +73,7 @@ func StartUpstream(ctx context.Context, o UpstreamOptions) (*Upstream, error) {
 	if u.log == nil {
 		u.log = slog.New(slog.DiscardHandler)
 	}
-	base, cancel := context.WithCancel(ctx)
-	u.cancel = cancel
-	u.http = &http.Server{
-		Handler: u.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog:    slog.NewLogLogger(u.log.Handler(), slog.LevelWarn),
-		BaseContext: func(net.Listener) context.Context { return base },
-	}
-	go func() {
-		defer close(u.served)
-		if err := u.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			u.log.Error("demo application stopped", "err", err)
-		}
-	}()
-	context.AfterFunc(ctx, func() { _ = u.Close() })
+	u.http = loopback.Serve(ctx, listener, u.routes(), u.log)
 	return u, nil
 }
 
@@ -97,9 +82,7 @@ func (u *Upstream) URL() string { return u.url }
 
 // Close ends every stream, stops serving and waits for it. It may be called twice.
 func (u *Upstream) Close() error {
-	u.cancel()
 	err := u.http.Close()
-	<-u.served
 	u.once.Do(func() {
 		for range maxStreams {
 			u.streams <- struct{}{}

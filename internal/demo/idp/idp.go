@@ -8,15 +8,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"strings"
 	"time"
+
+	"sallyport/internal/demo/loopback"
 )
 
 // Person is somebody who can sign in here.
@@ -64,8 +62,7 @@ type Server struct {
 	state   *state
 	log     *slog.Logger
 	now     func() time.Time
-	http    *http.Server
-	served  chan struct{}
+	http    *loopback.Server
 }
 
 // Start listens and serves until ctx ends or Close is called.
@@ -81,30 +78,15 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if s.issuer == "" {
 		s.issuer = "http://" + listener.Addr().String()
 	}
-	s.http = &http.Server{
-		Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-	}
-	go func() {
-		defer close(s.served)
-		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error("demo identity provider stopped", "err", err)
-		}
-	}()
-	context.AfterFunc(ctx, func() { _ = s.Close() })
+	s.http = loopback.Serve(ctx, listener, s.routes(), s.log)
 	return s, nil
 }
 
 func newServer(o Options) (*Server, error) {
-	host, _, err := net.SplitHostPort(o.Listen)
-	if err != nil {
+	if err := loopback.Check(o.Listen); err != nil {
 		return nil, err
 	}
-	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
-		return nil, fmt.Errorf("listen address %q is not a loopback address: everybody's password is public", host)
-	}
-	issuer, err := publicURL(o.PublicURL)
+	issuer, err := loopback.PublicURL(o.PublicURL)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +96,7 @@ func newServer(o Options) (*Server, error) {
 	}
 	s := &Server{
 		issuer: issuer, people: map[string]Person{}, clients: map[string]Client{}, signer: signer,
-		log: o.Log, now: o.Now, served: make(chan struct{}),
+		log: o.Log, now: o.Now,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -143,26 +125,12 @@ func (s *Server) know(o Options) error {
 	return nil
 }
 
-func publicURL(raw string) (string, error) {
-	if raw == "" {
-		return "", nil
-	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" ||
-		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", fmt.Errorf("public url %q is not http(s)://host[:port]", raw)
-	}
-	return u.Scheme + "://" + u.Host, nil
-}
-
 // Issuer is the provider's name and the URL that everything is below.
 func (s *Server) Issuer() string { return s.issuer }
 
 // Close stops serving and waits for it. It may be called twice.
 func (s *Server) Close() error {
-	err := s.http.Close()
-	<-s.served
-	return err
+	return s.http.Close()
 }
 
 // routes lists every page and endpoint. Cross-origin posts from browsers are refused: the sign-in form, too, is only

@@ -530,7 +530,7 @@ func TestTheServerEndsWithItsContext(t *testing.T) {
 		t.Errorf("issuer %q", s.Issuer())
 	}
 	cancel()
-	<-s.served
+	<-s.http.Done()
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}

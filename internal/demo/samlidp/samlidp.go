@@ -15,12 +15,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/crewjam/saml"
+
+	"sallyport/internal/demo/loopback"
 )
 
 // Person is somebody who can sign in here.
@@ -69,8 +68,7 @@ type Server struct {
 	state  *state
 	log    *slog.Logger
 	now    func() time.Time
-	http   *http.Server
-	served chan struct{}
+	http   *loopback.Server
 }
 
 // member is a person with the name that the service provider knows them by for ever.
@@ -95,30 +93,15 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if s.idp, err = newIdentityProvider(s.url, s.sp, s.now); err != nil {
 		return nil, errors.Join(fmt.Errorf("demo saml identity provider: %w", err), listener.Close())
 	}
-	s.http = &http.Server{
-		Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 32 << 10,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-	}
-	go func() {
-		defer close(s.served)
-		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error("demo saml identity provider stopped", "err", err)
-		}
-	}()
-	context.AfterFunc(ctx, func() { _ = s.Close() })
+	s.http = loopback.Serve(ctx, listener, s.routes(), s.log)
 	return s, nil
 }
 
 func newServer(o Options) (*Server, error) {
-	host, _, err := net.SplitHostPort(o.Listen)
-	if err != nil {
+	if err := loopback.Check(o.Listen); err != nil {
 		return nil, err
 	}
-	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
-		return nil, fmt.Errorf("listen address %q is not a loopback address: everybody's password is public", host)
-	}
-	base, err := publicURL(o.PublicURL)
+	base, err := loopback.PublicURL(o.PublicURL)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +110,7 @@ func newServer(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		url: base, people: map[string]member{}, sp: sp, log: o.Log, now: o.Now, served: make(chan struct{}),
+		url: base, people: map[string]member{}, sp: sp, log: o.Log, now: o.Now,
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -145,18 +128,6 @@ func newServer(o Options) (*Server, error) {
 	return s, nil
 }
 
-func publicURL(raw string) (string, error) {
-	if raw == "" {
-		return "", nil
-	}
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" ||
-		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return "", fmt.Errorf("public url %q is not http(s)://host[:port]", raw)
-	}
-	return u.Scheme + "://" + u.Host, nil
-}
-
 // URL is where the provider is for people: a page that says who is signed in here.
 func (s *Server) URL() string { return s.url }
 
@@ -168,9 +139,7 @@ func (s *Server) MetadataURL() string { return s.idp.MetadataURL.String() }
 
 // Close stops serving and waits for it. It may be called twice.
 func (s *Server) Close() error {
-	err := s.http.Close()
-	<-s.served
-	return err
+	return s.http.Close()
 }
 
 // routes lists every page and endpoint. Cross-origin posts from browsers are refused: the sign-in form, too, is only
