@@ -157,5 +157,13 @@ func tryOut(ctx context.Context, config *configs.Config, block *configs.Provider
 		report(step{Name: "answer", OK: true, Verdict: "ok: it is kept by this broker, nobody has to be asked"})
 		return nil
 	}
-	return try("answer", func() error { return providers.Check(ctx, checker) })
+	if err := try("answer", func() error { return providers.Check(ctx, checker) }); err != nil {
+		return err
+	}
+	if w, ok := provider.(providers.Warner); ok { // what will be wrong soon: certificates that end
+		for _, warning := range w.Warnings() {
+			report(step{Name: "warning", OK: true, Verdict: warning})
+		}
+	}
+	return nil
 }

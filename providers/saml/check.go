@@ -55,6 +55,6 @@ func (p *Provider) warn() {
 		return
 	}
 	for _, w := range warnings {
-		p.log.Warn("saml provider needs attention", "provider", p.info.ID, "reason", w)
+		p.log.Warn("saml provider needs attention", "reason", w)
 	}
 }
