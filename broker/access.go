@@ -202,7 +202,7 @@ func (a *Application) allows(rules []*Rule, q Request, p identity.Principal) (*R
 	return nil, denied(code, "account %s at %s", p.Subject, a.ID)
 }
 
-// throttle counts requests per rule and caller, on this node and in memory.
+// throttle counts requests per rule and caller, and embedders' refused tokens, on this node and in memory.
 type throttle struct {
 	buckets *otter.Cache[throttleKey, *rate.Limiter]
 	now     func() time.Time
@@ -228,13 +228,24 @@ func (b *Broker) admitted(app *Application, r *Rule, who string) error {
 	if r.Requests == 0 {
 		return nil
 	}
-	every := r.Per / time.Duration(r.Requests)
 	key := throttleKey{app.ID, r.Path, strings.Join(r.Methods, " "), who, r.Requests, r.Per}
-	bucket, _ := b.throttle.buckets.ComputeIfAbsent(key, func() (*rate.Limiter, bool) {
-		return rate.NewLimiter(rate.Every(every), r.Requests), false
-	})
-	if bucket.AllowN(b.throttle.now(), 1) {
+	if b.throttle.bucket(key).AllowN(b.throttle.now(), 1) {
 		return nil
 	}
-	return identity.WithCode("rate_limited", identity.Throttled(every))
+	return key.exceeded()
+}
+
+// bucket is where the requests of a key are counted.
+func (t *throttle) bucket(key throttleKey) *rate.Limiter {
+	bucket, _ := t.buckets.ComputeIfAbsent(key, func() (*rate.Limiter, bool) {
+		return rate.NewLimiter(rate.Every(key.every()), key.requests), false
+	})
+	return bucket
+}
+
+// every is the time from one request to the next at the limit.
+func (k throttleKey) every() time.Duration { return k.per / time.Duration(k.requests) }
+
+func (k throttleKey) exceeded() error {
+	return identity.WithCode("rate_limited", identity.Throttled(k.every()))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/audit"
 	"sallyport/broker/sessions"
@@ -79,18 +80,33 @@ type EmbedAttempt struct {
 	Application *Application
 	// Origin of the page, as the frame saw it.
 	Origin string
-	// Challenge, when set, is what the token's nonce must be where it has one.
-	Challenge string
+	// Verifier, when set, is the secret that the frame made its challenge of: a token with a nonce opens the frame alone
+	// that knows it, since the challenge itself is no secret.
+	Verifier string
 	// Replaces is the session that the frame had; it ends when the new one begins.
 	Replaces string
 }
 
+// embedRefusals is how many tokens of an embedder a network may show in vain within a minute before no further one is
+// looked at: anybody can send them, and each refusal is written down (DOS-03). What opens something is not counted, so that
+// an office behind one address is not kept waiting.
+const embedRefusals = 30
+
 // SignInEmbedded takes an embedding application's token for somebody the one way in, and opens a session that is good for
 // the framed application alone: its roles are capped, and it administers nothing (EMB-03, EMB-07). Errors are those of
-// SignIn and of the provider's VerifyToken, and identity.ErrDenied coded origin_not_allowed or application_not_allowed.
+// SignIn and of the provider's VerifyToken, identity.ErrDenied coded origin_not_allowed or application_not_allowed, and
+// identity.ErrThrottled coded rate_limited, of which the audit log keeps nothing.
 func (b *Broker) SignInEmbedded(ctx context.Context, v Visit, at EmbedAttempt, raw string) (Outcome, error) {
+	key := throttleKey{path: "embedder " + at.Embedder.ID, who: network(v.Address), requests: embedRefusals, per: time.Minute}
+	refusals := b.throttle.bucket(key)
+	if refusals.TokensAt(b.throttle.now()) < 1 {
+		return Outcome{}, key.exceeded()
+	}
 	a, err := vouched(ctx, v, at, raw)
 	if err != nil {
+		if !refusals.AllowN(b.throttle.now(), 1) { // others were refused at the same time
+			return Outcome{}, key.exceeded()
+		}
 		e := v.event(audit.SignInRefused, b.now())
 		e.Provider, e.Application = at.Embedder.Provider, at.Application.ID
 		e.Detail = at.detail()
@@ -99,9 +115,13 @@ func (b *Broker) SignInEmbedded(ctx context.Context, v Visit, at EmbedAttempt, r
 			"embedder", at.Embedder.ID, "request_id", v.TraceID, "err", err)
 		return Outcome{}, err
 	}
-	return b.SignIn(ctx, v, Attempt{
+	out, err := b.SignIn(ctx, v, Attempt{
 		Application: at.Application, Kind: sessions.Embed, Replaces: at.Replaces, embedded: &at,
 	}, a)
+	if err != nil {
+		refusals.AllowN(b.throttle.now(), 1)
+	}
+	return out, err
 }
 
 // detail is what the audit log keeps of an attempt. The origin is on the embedder's list, or was made shorter.
@@ -125,11 +145,27 @@ func vouched(ctx context.Context, v Visit, at EmbedAttempt, raw string) (identit
 	if err != nil {
 		return identity.Assertion{}, err
 	}
-	if nonce := door.Nonce(a); nonce != "" && nonce != at.Challenge { // made for another document, or for no frame of ours
-		return identity.Assertion{}, identity.WithCode("jwt_claim",
-			fmt.Errorf("nonce is not the challenge: %w", identity.ErrBadCredentials))
+	return a, at.fits(door.Binding(a))
+}
+
+// fits holds what a token was made for against where it is shown. What one frame was handed opens no other, and what one
+// application's host got hold of opens none of the embedder's other applications (EMB-04).
+func (at EmbedAttempt) fits(nonce, application string) error {
+	made := ""
+	if at.Verifier != "" {
+		made = Challenge(at.Verifier)
 	}
-	return a, nil
+	switch {
+	case nonce != "" && nonce != made:
+		return claimRefused("nonce is not the challenge of this frame")
+	case application != "" && application != at.Application.ID:
+		return claimRefused("application is not this one")
+	}
+	return nil
+}
+
+func claimRefused(why string) error {
+	return identity.WithCode("jwt_claim", fmt.Errorf("%s: %w", why, identity.ErrBadCredentials))
 }
 
 // cap lowers a holder to what comes through an embedder: the roles it may give, none that administers the broker, no grant

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,12 +22,16 @@ import (
 // embedderDoor takes tokens: each is known by its text, and may be used once.
 type embedderDoor struct {
 	*door
-	nonce string
-	until time.Time
-	again bool // a token opens more than once
+	nonce, application string
+	until              time.Time
+	again              bool   // a token opens more than once
+	hold               func() // is called first
 }
 
 func (d *embedderDoor) VerifyToken(_ context.Context, raw string) (identity.Assertion, error) {
+	if d.hold != nil {
+		d.hold()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	id, ok := d.known[strings.TrimSuffix(raw, " again")]
@@ -43,7 +49,9 @@ func (d *embedderDoor) Once(a identity.Assertion) (string, time.Time, bool, erro
 	return "jwt:" + string(a.Upstream), d.until, !d.again, nil
 }
 
-func (d *embedderDoor) Nonce(identity.Assertion) string { return d.nonce }
+func (d *embedderDoor) Binding(identity.Assertion) (nonce, application string) {
+	return d.nonce, d.application
+}
 
 var _ providers.OnceProvider = (*embedderDoor)(nil)
 
@@ -230,12 +238,13 @@ func TestEMB03_RefusalsOfAnEmbedder(t *testing.T) {
 		{"no page", "olga", "origin_not_allowed", func(at *broker.EmbedAttempt) { at.Origin = "" }},
 		{"an application that is not on its list", "olga", "application_not_allowed", nil},
 		{"a token that does not verify", "nobody", "jwt_signature", func(*broker.EmbedAttempt) {}},
-		{"a nonce and no challenge", "olga", "jwt_claim", func(*broker.EmbedAttempt) {}},
-		{"a nonce that is not the challenge", "olga", "jwt_claim", func(at *broker.EmbedAttempt) { at.Challenge = "another" }},
+		{"a nonce and no verifier", "olga", "jwt_claim", func(*broker.EmbedAttempt) {}},
+		{"a nonce of another verifier", "olga", "jwt_claim", func(at *broker.EmbedAttempt) { at.Verifier = "another" }},
+		{"a nonce shown again as the verifier", "olga", "jwt_claim", func(at *broker.EmbedAttempt) { at.Verifier = broker.Challenge("verifier") }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h, d := embedding(t)
-			d.nonce = "challenge"
+			d.nonce = broker.Challenge("verifier")
 			change := c.change
 			if change == nil {
 				change = func(at *broker.EmbedAttempt) { at.Application = h.app("open") }
@@ -249,13 +258,101 @@ func TestEMB03_RefusalsOfAnEmbedder(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a nonce that is the challenge", func(t *testing.T) {
+	t.Run("a nonce of the frame's verifier", func(t *testing.T) {
 		h, d := embedding(t)
-		d.nonce = "challenge"
-		if _, err := h.embed("olga", func(at *broker.EmbedAttempt) { at.Challenge = "challenge" }); err != nil {
+		d.nonce = broker.Challenge("verifier")
+		if _, err := h.embed("olga", func(at *broker.EmbedAttempt) { at.Verifier = "verifier" }); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Run("a nonce that is the challenge of no verifier", func(t *testing.T) {
+		h, d := embedding(t)
+		d.nonce = broker.Challenge("")
+		if _, err := h.embed("olga"); identity.CodeOf(err) != "jwt_claim" {
+			t.Errorf("answered %v", err)
+		}
+	})
+}
+
+func TestEMB04_ATokenMadeForOneApplicationOpensNoOther(t *testing.T) {
+	h, d := embedding(t, func(s *settings) { s.embedders[0].Applications = []string{"app", "open"} })
+	for made, want := range map[string]string{"app": "", "open": "jwt_claim", "APP": "jwt_claim", "app ": "jwt_claim", "": ""} {
+		d.application, d.again = made, true
+		if _, err := h.embed("olga"); identity.CodeOf(err) != want {
+			t.Errorf("made for %q: %v", made, err)
+		}
+	}
+}
+
+func TestDOS03_RefusalsOfANetworkAreCountedBeforeItsTokensAreLookedAt(t *testing.T) {
+	h, d := embedding(t)
+	d.again = true
+	from := func(address, token string) error {
+		v := h.visit()
+		v.Address = address
+		e, _ := v.Embedder("portal")
+		_, err := h.SignInEmbedded(t.Context(), v, broker.EmbedAttempt{Embedder: e, Application: h.app("app"), Origin: portalOrigin}, token)
+		return err
+	}
+	for range 100 { // an office behind one address
+		if err := from("192.0.2.1", "olga"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 30 {
+		if err := from("192.0.2.1", "rubbish"); identity.CodeOf(err) != "jwt_signature" {
+			t.Fatalf("refusal %d: %v", i, err)
+		}
+	}
+	before := len(h.events(audit.SignInRefused))
+	for _, token := range []string{"rubbish", "olga"} {
+		err := from("192.0.2.1", token)
+		wantErr(t, err, identity.ErrThrottled, "rate_limited")
+		if identity.RetryAfter(err) != 2*time.Second {
+			t.Errorf("to come back after %s", identity.RetryAfter(err))
+		}
+	}
+	if written := len(h.events(audit.SignInRefused)) - before; written != 0 {
+		t.Errorf("%d events of attempts that were not looked at", written)
+	}
+	if err := from("192.0.2.2", "olga"); err != nil {
+		t.Errorf("another address: %v", err)
+	}
+	for i := range 30 {
+		_ = from("2001:db8:1:2::"+strconv.Itoa(i), "rubbish")
+	}
+	wantErr(t, from("2001:db8:1:2:ffff::1", "olga"), identity.ErrThrottled, "rate_limited")
+	if err := from("2001:db8:1:3::1", "olga"); err != nil {
+		t.Errorf("another network: %v", err)
+	}
+	h.pass(2 * time.Second)
+	if err := from("192.0.2.1", "olga"); err != nil {
+		t.Errorf("a while later: %v", err)
+	}
+	h.reload(func(s *settings) { s.rules = s.rules[:len(s.rules)-2] })
+	h.pass(time.Minute)
+	for range 30 { // who is known and may not is refused as well
+		_ = from("192.0.2.3", "olga")
+	}
+	wantErr(t, from("192.0.2.3", "olga"), identity.ErrThrottled, "rate_limited")
+}
+
+func TestDOS03_RefusalsAtOnceWriteNoMoreThanRefusalsInARow(t *testing.T) {
+	h, d := embedding(t)
+	arrived, open := make(chan struct{}, 100), make(chan struct{})
+	d.hold = func() { arrived <- struct{}{}; <-open }
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() { _, _ = h.embed("rubbish") })
+	}
+	for range 100 {
+		<-arrived
+	}
+	close(open)
+	all.Wait()
+	if n := len(h.events(audit.SignInRefused)); n != 30 {
+		t.Errorf("%d events", n)
+	}
 }
 
 func TestEMB03_AnEmbedderThatLeavesTakesItsSessionsAlong(t *testing.T) {

@@ -257,16 +257,20 @@ const takenGlobals = ` abstract arguments async await boolean break byte case ca
 delete do double else enum eval export extends false final finally float for function get goto if implements import in
 instanceof int interface let long native new null of package private protected public return set short static super switch
 synchronized this throw throws transient true try typeof var void volatile while with yield
-Array ArrayBuffer BigInt Boolean DataView Date Error Function Infinity Intl JSON Map Math NaN Number Object Promise Proxy
-Reflect RegExp Set String Symbol URL WeakMap WeakSet undefined
+AbortController AbortSignal Array ArrayBuffer BigInt Blob Boolean CustomEvent DataView Date Document Element Error Event
+EventTarget FormData Function Headers Infinity Int8Array Intl Iterator JSON Map Math MessageChannel MessageEvent MessagePort NaN
+Node Number Object Promise Proxy Reflect RegExp Request Response Set String Symbol TextDecoder TextEncoder TypeError Uint8Array
+URL URLSearchParams WeakMap WeakRef WeakSet WebAssembly WebSocket Window Worker XMLHttpRequest undefined
 addEventListener alert atob blur btoa caches cancelAnimationFrame chrome clearInterval clearTimeout close closed confirm
-console constructor cookieStore crypto customElements dispatchEvent document event external fetch find focus frameElement
-frames getComputedStyle getSelection globalThis hasOwnProperty history indexedDB innerHeight innerWidth isSecureContext
+console constructor cookieStore crypto customElements decodeURI decodeURIComponent dispatchEvent document encodeURI
+encodeURIComponent escape event external fetch find focus frameElement frames getComputedStyle getSelection globalThis
+hasOwnProperty history indexedDB innerHeight innerWidth isFinite isNaN isSecureContext
 isPrototypeOf length localStorage location locationbar matchMedia menubar moveBy moveTo name navigation navigator
-onbeforeunload onblur onerror onfocus onload onmessage onunload open opener origin outerHeight outerWidth pageXOffset pageYOffset parent performance personalbar postMessage print
+onbeforeunload onblur onerror onfocus onload onmessage onunload open opener origin outerHeight outerWidth pageXOffset
+pageYOffset parent parseFloat parseInt performance personalbar postMessage print
 prompt queueMicrotask removeEventListener reportError requestAnimationFrame resizeBy resizeTo screen scroll scrollBy scrollTo
-scrollX scrollY scrollbars self sessionStorage setInterval setTimeout speechSynthesis status statusbar stop structuredClone
-toString toolbar top trustedTypes valueOf visualViewport window SallyportEmbed SallyportEmbedded `
+scrollX scrollY scrollbars self sessionStorage setInterval setJWTToken setTimeout speechSynthesis status statusbar stop
+structuredClone toString toolbar top trustedTypes unescape valueOf visualViewport window SallyportEmbed SallyportEmbedded `
 
 func isFreeGlobal(name string) bool {
 	return identifier.MatchString(name) && !strings.HasPrefix(name, "__") &&

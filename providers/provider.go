@@ -85,11 +85,12 @@ type OnceProvider interface {
 // VerifyToken returns identity.ErrBadCredentials, or identity.ErrExpired for a token that only comes at the wrong time,
 // with the precise code of the kind, and identity.ErrUnavailable when the keys cannot be had. It remembers nothing.
 //
-// Nonce returns what the token of an assertion of this provider is bound to by its nonce claim, "" where by nothing.
+// Binding returns what the token of an assertion of this provider says it was made for alone: a challenge (the claim nonce)
+// and an application of ours, by id; each "" where it says nothing.
 type TokenProvider interface {
 	OnceProvider
 	VerifyToken(ctx context.Context, raw string) (identity.Assertion, error)
-	Nonce(a identity.Assertion) string
+	Binding(a identity.Assertion) (nonce, application string)
 }
 
 // Refresher can be asked again about somebody who signed in before. Gone (identity.ErrNotFound) and no answer

@@ -158,8 +158,8 @@ func (b brokenToken) Once(identity.Assertion) (string, time.Time, bool, error) {
 	return "", time.Time{}, true, b.unavailable()
 }
 
-// Nonce see TokenProvider.
-func (brokenToken) Nonce(identity.Assertion) string { return "" }
+// Binding see TokenProvider.
+func (brokenToken) Binding(identity.Assertion) (nonce, application string) { return "", "" }
 
 // VerifyToken see TokenProvider.
 func (b brokenToken) VerifyToken(context.Context, string) (identity.Assertion, error) {

@@ -79,7 +79,7 @@ func TestABrokenProviderHasItsDoorAndLetsNobodyIn(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if p.Nonce(identity.Assertion{}) != "" {
+			if nonce, application := p.Binding(identity.Assertion{}); nonce+application != "" {
 				return errors.New("it is bound to something")
 			}
 			_, _, once, err := p.Once(identity.Assertion{})

@@ -30,7 +30,7 @@ func (vouching) Once(a identity.Assertion) (string, time.Time, bool, error) {
 	return "test:" + a.Identity.Subject, time.Time{}, false, nil
 }
 
-func (vouching) Nonce(identity.Assertion) string { return "" }
+func (vouching) Binding(identity.Assertion) (nonce, application string) { return "", "" }
 
 const portalOrigin = "http://portal.localhost"
 

@@ -2,7 +2,12 @@ package web_test
 
 import (
 	"net/http"
+	"net/http/httptest"
+	"slices"
 	"testing"
+	"time"
+
+	"sallyport/broker"
 )
 
 // asks puts a request before forward-auth, as nginx and as Caddy spell it.
@@ -92,21 +97,72 @@ func TestEMB07_AFrameOfAnotherPageShowsNobodysDirectSession(t *testing.T) {
 	}
 }
 
-func TestEMB07_ADeadEmbeddersCookieIsForgotten(t *testing.T) {
+// forgets reports whether a browser is told to forget the portal's cookie.
+func forgets(header http.Header) bool {
+	return slices.ContainsFunc((&http.Response{Header: header}).Cookies(), func(c *http.Cookie) bool {
+		return c.Name == embedCookie && c.MaxAge < 0 && c.Partitioned
+	})
+}
+
+func TestEMB07_OnlyADeadEmbeddersCookieThatWasTriedIsForgotten(t *testing.T) {
 	h := embedding(t)
-	out := h.framed("olga")
-	if err := h.broker.SignOut(t.Context(), h.visit(), out.Principal); err != nil {
+	now := *h.broker.Current()
+	portal := now.Embedders
+	h.configure(behind(t, newEcho(t).url()), func(s *broker.Snapshot, _ func(string) *broker.Application) { s.Embedders = portal })
+	live, ended := h.framed("olga"), h.framed("pia")
+	if err := h.broker.SignOut(t.Context(), h.visit(), ended.Principal); err != nil {
 		t.Fatal(err)
 	}
-	b := h.browser()
-	b.jar[appHost] = map[string]string{embedCookie: out.Token}
-	r := b.request(http.MethodGet, "http://"+appHost+"/.sallyport/login", nil)
-	r.Header.Set("Sec-Fetch-Dest", "document")
-	p := b.do(r)
-	for _, c := range (&http.Response{Header: p.header}).Cookies() {
-		if c.Name == embedCookie && c.MaxAge < 0 && c.Partitioned {
-			return
+	own := "__Host-sallyport-app=dead"
+	for _, c := range []struct {
+		name, cookies, bearer, mode, dest, site string
+		forgotten                               bool
+	}{
+		{"a page that is opened, dead", ended.Token, "", "navigate", "document", "cross-site", true},
+		{"a frame, dead", ended.Token, "", "navigate", "iframe", "cross-site", true},
+		{"something of its own page, dead", ended.Token, "", "cors", "empty", "same-origin", true},
+		{"an image of another site, dead", ended.Token, "", "no-cors", "image", "cross-site", false},
+		{"an image of the embedder's site, dead", ended.Token, "", "no-cors", "image", "same-site", false},
+		{"an image of another site, alive", live.Token, "", "no-cors", "image", "cross-site", false},
+		{"a page that is opened, alive", live.Token, "", "navigate", "document", "cross-site", false},
+		{"something of its own page, alive", live.Token, "", "cors", "empty", "same-origin", false},
+		{"a stale bearer beside it, alive", live.Token, "stale", "cors", "empty", "same-origin", false},
+		{"a stale bearer beside it, opened, alive", live.Token, "stale", "navigate", "document", "none", false},
+		{"a dead cookie of its own beside it, opened, alive", live.Token + "; " + own, "", "navigate", "document", "none", false},
+		{"sent twice, alive", live.Token + "; " + embedCookie + "=" + ended.Token, "", "navigate", "document", "none", false},
+	} {
+		for what, address := range map[string]string{"at sign-in": "/.sallyport/login", "at the gateway": "/x"} {
+			t.Run(c.name+" "+what, func(t *testing.T) {
+				r := h.browser().request(http.MethodGet, "http://"+appHost+address, nil)
+				r.RequestURI = address // as a server that read it
+				r.Header.Set("Cookie", embedCookie+"="+c.cookies)
+				r.Header.Set("Sec-Fetch-Mode", c.mode)
+				r.Header.Set("Sec-Fetch-Dest", c.dest)
+				r.Header.Set("Sec-Fetch-Site", c.site)
+				if c.bearer != "" {
+					r.Header.Set("Authorization", "Bearer "+c.bearer)
+				}
+				w := httptest.NewRecorder()
+				h.handler.ServeHTTP(w, r)
+				if got := forgets(w.Header()); got != c.forgotten {
+					t.Errorf("forgotten: %v, %d %s", got, w.Code, w.Header().Get("X-Error"))
+				}
+			})
 		}
 	}
-	t.Errorf("cookies set: %q", p.header.Values("Set-Cookie"))
+}
+
+func TestEMB07_AnEmbeddersCookieOutlivesAStoreThatDoesNotAnswer(t *testing.T) {
+	h := embedding(t)
+	out := h.framed("olga")
+	h.clock.advance(6 * time.Second) // longer than cached answers count
+	h.store.broken.Store(true)
+	r := h.browser().request(http.MethodGet, "http://"+appHost+"/.sallyport/login", nil)
+	r.Header.Set("Cookie", embedCookie+"="+out.Token)
+	r.Header.Set("Sec-Fetch-Mode", "navigate")
+	w := httptest.NewRecorder()
+	h.handler.ServeHTTP(w, r)
+	if w.Code != http.StatusServiceUnavailable || forgets(w.Header()) {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
 }

@@ -18,7 +18,7 @@ func framedHouse(t *testing.T) *house {
 	}
 	s := snapshot(t, issuer, set)
 	s.Embedders = []*broker.Embedder{{
-		ID: "portal", Relation: broker.Proxied, Origins: []string{"http://" + sharedHost}, Applications: []string{"one", "app"},
+		ID: "portal", Relation: broker.Proxied, Origins: []string{"http://" + sharedHost}, Applications: []string{"one", "two", "app"},
 		Provider: "portal-jwt", Mount: "/one",
 	}}
 	if _, err := h.broker.Load(t.Context(), s); err != nil {
@@ -58,6 +58,9 @@ func TestOurPathsAnswerBelowAnApplicationsOwnPathToo(t *testing.T) {
 	for path, want := range map[string]int{
 		"/one/.sallyport/embed/v1/frame": http.StatusOK, "/one/.sallyport/embed/v1/session": http.StatusUnauthorized,
 		"/one/x/.sallyport/embed/v1/frame": http.StatusNotFound, "/three/.sallyport/embed/v1/frame": http.StatusNotFound,
+		"/one/.sallyport/embed/v1/frame?application=one": http.StatusOK, "/one/.sallyport/embed/v1/frame?application=app": http.StatusNotFound,
+		"/one/.sallyport/embed/v1/frame?application=two": http.StatusNotFound, "/.sallyport/embed/v1/frame?application=one": http.StatusOK,
+		"/one/.sallyport/embed/v1/frame?application=one&application=one": http.StatusNotFound,
 		"/one/.sallyport": http.StatusNotFound, "/one/%2esallyport/embed/v1/frame": http.StatusNotFound,
 	} {
 		w := httptest.NewRecorder() // the house's own handler: the front of the tests answers for the applications

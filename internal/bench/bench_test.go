@@ -71,7 +71,7 @@ func (portal) VerifyToken(context.Context, string) (identity.Assertion, error) {
 	}}, nil
 }
 
-func (portal) Nonce(identity.Assertion) string { return "" }
+func (portal) Binding(identity.Assertion) (nonce, application string) { return "", "" }
 
 const portalOrigin = "https://portal.example.net"
 

@@ -17,15 +17,17 @@ type upstream struct {
 	Once  string `json:"jwt_once"`
 	Until int64  `json:"jwt_until"` // seconds since 1970
 	Nonce string `json:"jwt_nonce,omitempty"`
+	// Application is the id of the only one that the token is for; empty: any.
+	Application string `json:"jwt_application,omitempty"`
 }
 
-// remember writes down what Once and Nonce read.
+// remember writes down what Once and Binding read.
 func (p *Provider) remember(m jws.Message, t token) ([]byte, error) {
 	kept, err := json.Marshal(upstream{
 		Once: onceID(p.config.Issuer, m, t),
 		// Rounded up: the token is refused as expired from exp and skew on, and must not be forgotten before.
 		Until: t.expires.Add(*p.config.Skew).Add(time.Second - 1).Unix(),
-		Nonce: t.nonce,
+		Nonce: t.nonce, Application: t.application,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jwt: %w", err)
@@ -63,13 +65,14 @@ func (p *Provider) Once(a identity.Assertion) (id string, until time.Time, once 
 	return memory.Once, time.Unix(memory.Until, 0).UTC(), true, nil
 }
 
-// Nonce returns the token's nonce, which binds it to a challenge; "" where it has none.
-func (p *Provider) Nonce(a identity.Assertion) string {
+// Binding returns the token's nonce and application, which bind it to a challenge and to one application; "" for a claim
+// that it does not have.
+func (p *Provider) Binding(a identity.Assertion) (nonce, application string) {
 	memory, err := p.recall(a)
 	if err != nil {
-		return ""
+		return "", "" // Once refuses the sign-in
 	}
-	return memory.Nonce
+	return memory.Nonce, memory.Application
 }
 
 func (p *Provider) recall(a identity.Assertion) (upstream, error) {

@@ -145,25 +145,35 @@ func TestEMB02_AnAssertionOfAnotherDoorIsRefused(t *testing.T) {
 			if id, _, once, err := p.Once(a); err == nil || once || id != "" {
 				t.Errorf("replay %s: %s of %s gave %q, %v", replay, a.Upstream, a.Identity.Provider, id, once)
 			}
-			if n := p.Nonce(a); n != "" {
-				t.Errorf("nonce %q of %s", n, a.Upstream)
+			if nonce, application := p.Binding(a); nonce+application != "" {
+				t.Errorf("bound to %q and %q by %s", nonce, application, a.Upstream)
 			}
 		}
 	}
 }
 
-func TestTheNonceIsKeptForWhoeverBoundTheTokenToAChallenge(t *testing.T) {
+func TestEMB04_WhatATokenIsBoundToIsKeptForWhoeverHoldsItAgainstTheFrame(t *testing.T) {
 	c := newClock()
 	e := hmacEmbedder("a")
 	for _, replay := range []string{"strict", "off"} {
 		cfg := config(hmacKey("", "a"))
 		cfg.Replay = replay
 		p := open(t, c, cfg)
-		if got := p.Nonce(mustVerify(t, p, e.sign(t, good(c).with(claims{"nonce": "n-0S6"})))); got != "n-0S6" {
-			t.Errorf("replay %s: nonce %q", replay, got)
-		}
-		if got := p.Nonce(mustVerify(t, p, e.sign(t, good(c)))); got != "" {
-			t.Errorf("replay %s: nonce %q of a token without", replay, got)
+		for name, bound := range map[string]claims{
+			"to nothing": {}, "to a challenge": {"nonce": "n-0S6"}, "to an application": {"application": "reports"},
+			"to both": {"nonce": "n-0S6", "application": "reports"},
+		} {
+			a := mustVerify(t, p, e.sign(t, good(c).with(bound)))
+			nonce, application := p.Binding(a)
+			if wantNonce, _ := bound["nonce"].(string); nonce != wantNonce {
+				t.Errorf("replay %s, bound %s: nonce %q", replay, name, nonce)
+			}
+			if want, _ := bound["application"].(string); application != want {
+				t.Errorf("replay %s, bound %s: application %q", replay, name, application)
+			}
+			if _, there := a.Identity.Attributes["application"]; there {
+				t.Errorf("bound %s: it is said of the person", name)
+			}
 		}
 	}
 }

@@ -12,16 +12,17 @@ const maxSubject = 255
 
 // token is what a token says of itself, checked.
 type token struct {
-	id       string // jti; empty where compat lets it go
-	nonce    string // empty where there is none
-	session  string // sid; empty where there is none
-	expires  time.Time
-	authTime time.Time
+	id          string // jti; empty where compat lets it go
+	nonce       string // empty where there is none
+	application string // empty where there is none
+	session     string // sid; empty where there is none
+	expires     time.Time
+	authTime    time.Time
 }
 
 // protocolClaims speak of the token, not of the person.
 func protocolClaims() []string {
-	return []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "nonce", "sid", "auth_time", "amr"}
+	return []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "nonce", "application", "sid", "auth_time", "amr"}
 }
 
 // check reads what a verified payload says of itself: whose it is, for whom, from when to when (EMB-01). Whatever is
@@ -36,7 +37,9 @@ func (p *Provider) check(claims jws.Claims) (token, error) {
 	if err := p.checkParties(claims); err != nil {
 		return token{}, err
 	}
-	for name, into := range map[string]*string{"jti": &t.id, "nonce": &t.nonce, "sid": &t.session} {
+	for name, into := range map[string]*string{
+		"jti": &t.id, "nonce": &t.nonce, "application": &t.application, "sid": &t.session,
+	} {
 		text, err := claims.String(name)
 		if err != nil || claims.Has(name) && !isPlain(text, maxSubject) {
 			return token{}, refused(codeClaim, "claim %q is empty, longer than %d bytes or no plain text", name, maxSubject)

@@ -59,9 +59,10 @@
       (said.detail ?? `${location.origin} answered ${answer.status}`) + (more ? ` [${decodeURIComponent(more)}]` : ""), said.trace_id);
   };
 
-  // signIn hands the token over and looks whether the browser kept the cookie.
-  const signIn = async (jwt, origin, challenge) => {
-    const { user } = await call("POST", "session", { jwt, origin, challenge, embedder: settings.embedder });
+  // signIn hands the token over and looks whether the browser kept the cookie. The verifier shows that the token, where it
+  // names a challenge, was made for this document.
+  const signIn = async (jwt, origin, verifier) => {
+    const { user } = await call("POST", "session", { jwt, origin, verifier, embedder: settings.embedder });
     let kept, trace;
     try {
       kept = await call("GET", "session");
@@ -132,7 +133,8 @@
       throw new EmbedError("HTTPS_REQUIRED", `${location.origin} must be HTTPS (or localhost)`);
     }
     const hid = random(16);
-    const challenge = base64url(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(random(32))));
+    const verifier = random(32);
+    const challenge = base64url(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier)));
     let port;
     const hello = () => {
       for (const origin of origins) {
@@ -158,7 +160,7 @@
         try {
           if (data?.type === "handoff" && data.id === asked && typeof data.jwt === "string") {
             asked = undefined; // one token, once
-            tell({ type: "ready", ...await signIn(data.jwt, origin, challenge) });
+            tell({ type: "ready", ...await signIn(data.jwt, origin, verifier) });
             location.replace(settings.to);
           } else if (data?.type === "error") {
             fail(new EmbedError(String(data.code), String(data.message)), true);

@@ -2,6 +2,7 @@ package embed_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"net/http"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/broker"
 	"sallyport/internal/testenv"
 )
 
@@ -30,9 +32,10 @@ func snippet(t *testing.T, language string) string {
 }
 
 func TestWhatTheDocumentationSignsIsTaken(t *testing.T) {
-	const goRest = `func main() {
+	challenge := broker.Challenge("secret")
+	goRest := `func main() {
 	key, _ := base64.StdEncoding.DecodeString(os.Getenv("PORTAL_KEY"))
-	token, err := mint(key, "u-1", "Ada Example", []string{"operator"}, "asked")
+	token, err := mint(key, "u-1", "Ada Example", []string{"operator"}, "app", "` + challenge + `")
 	fmt.Print(token, err)
 }
 `
@@ -44,8 +47,8 @@ import ("crypto/hmac"; "crypto/rand"; "crypto/sha256"; "encoding/base64"; "encod
 		file, head, end string
 	}{
 		"go":     {[]string{"go", "run"}, "main.go", goHead, goRest},
-		"js":     {[]string{"node"}, "mint.mjs", "", `console.log(mint({ id: "u-1", name: "Ada Example", roles: ["operator"] }, "asked"));`},
-		"python": {[]string{"python3"}, "mint.py", "", `print(mint({"id": "u-1", "name": "Ada Example", "roles": ["operator"]}, "asked"))`},
+		"js":     {[]string{"node"}, "mint.mjs", "", `console.log(mint({ id: "u-1", name: "Ada Example", roles: ["operator"] }, "app", "` + challenge + `"));`},
+		"python": {[]string{"python3"}, "mint.py", "", `print(mint({"id": "u-1", "name": "Ada Example", "roles": ["operator"]}, "app", "` + challenge + `"))`},
 	} {
 		t.Run(language, func(t *testing.T) {
 			h := newHouse(t, nil)
@@ -61,7 +64,11 @@ import ("crypto/hmac"; "crypto/rand"; "crypto/sha256"; "encoding/base64"; "encod
 				t.Fatal(err)
 			}
 			token := strings.TrimSuffix(strings.TrimSpace(string(out)), "<nil>")
-			h.post(map[string]any{"jwt": token, "origin": h.at(portalHost, ""), "challenge": "asked"}).ok(http.StatusOK)
+			stolen, _ := json.Marshal(map[string]any{"jwt": token, "origin": h.at(portalHost, ""), "verifier": "secret"})
+			h.ask(http.MethodPost, h.at("shared.corp.test", base+"session?application=one"), string(stolen)).
+				problem(http.StatusUnauthorized, "jwt_claim")
+			h.post(map[string]any{"jwt": token, "origin": h.at(portalHost, "")}).problem(http.StatusUnauthorized, "jwt_claim")
+			h.post(map[string]any{"jwt": token, "origin": h.at(portalHost, ""), "verifier": "secret"}).ok(http.StatusOK)
 		})
 	}
 }

@@ -59,15 +59,17 @@ func (e *Embed) Scripts() map[string]wire.Handler {
 }
 
 // application finds what a request is for: the application below whose path it stands, the one application of its host,
-// or the one that ?application= names there. identity.ErrNotFound coded application_unknown otherwise.
+// or the one that ?application= names there. identity.ErrNotFound coded application_unknown otherwise, also where one is
+// named below the path of another.
 func application(r *http.Request) (*broker.Application, error) {
 	f, named := wire.Of(r), r.URL.Query()["application"]
-	if f.Below != nil && (len(named) == 0 || len(named) == 1 && named[0] == f.Below.ID) {
-		return f.Below, nil
-	}
 	var here []*broker.Application
 	for _, app := range f.Applications() {
-		if app.URL != nil && strings.EqualFold(app.URL.Host, f.Host) && (len(named) == 0 || app.ID == named[0]) {
+		at := app.URL != nil && strings.EqualFold(app.URL.Host, f.Host)
+		if f.Below != nil {
+			at = app == f.Below
+		}
+		if at && (len(named) == 0 || app.ID == named[0]) {
 			here = append(here, app)
 		}
 	}

@@ -235,7 +235,8 @@ func TestEveryHandOverThatIsNotRightIsRefused(t *testing.T) {
 		"an unknown embedder":       {with("embedder", "nobody"), http.StatusNotFound, "embedder_unknown"},
 		"no token":                  {with("jwt", nil), http.StatusBadRequest, "field_invalid"},
 		"a token that is no text":   {with("jwt", 7), http.StatusBadRequest, "field_invalid"},
-		"an unknown field":          {with("verifier", "x"), http.StatusBadRequest, "field_unknown"},
+		"an unknown field":          {with("challenge", "x"), http.StatusBadRequest, "field_unknown"},
+		"a verifier that is a list": {with("verifier", []string{"x"}), http.StatusBadRequest, "field_invalid"},
 		"no token at all":           {with("jwt", "rubbish"), http.StatusUnauthorized, "jwt_malformed"},
 		"an unsigned token":         {with("jwt", unsigned), http.StatusUnauthorized, "jwt_alg"},
 		"another key":               {with("jwt", h.token(nil)[:len(h.token(nil))-8]+"AAAAAAAA"), http.StatusUnauthorized, "jwt_signature"},
@@ -245,6 +246,7 @@ func TestEveryHandOverThatIsNotRightIsRefused(t *testing.T) {
 		"for somebody else":         {claims(map[string]any{"aud": "https://other.example"}), http.StatusUnauthorized, "jwt_claim"},
 		"about nobody":              {claims(map[string]any{"sub": nil}), http.StatusUnauthorized, "jwt_claim"},
 		"for another frame":         {claims(map[string]any{"nonce": "another"}), http.StatusUnauthorized, "jwt_claim"},
+		"for another application":   {claims(map[string]any{"application": "one"}), http.StatusUnauthorized, "jwt_claim"},
 	} {
 		t.Run(what, func(t *testing.T) { h.post(c.fields).problem(c.status, c.code) })
 	}
@@ -268,6 +270,44 @@ func TestEveryHandOverThatIsNotRightIsRefused(t *testing.T) {
 			h.ask(http.MethodPost, h.at(appHost, base+"session"), c.body, c.alter).problem(c.status, c.code)
 		})
 	}
+}
+
+func TestEMB04_ATokenIsOfUseToTheFrameItWasMadeForAlone(t *testing.T) {
+	h := newHouse(t, nil)
+	bound := map[string]any{"nonce": broker.Challenge("the frame's secret"), "application": "app"}
+	with := func(verifier string) map[string]any {
+		f := map[string]any{"jwt": h.token(bound), "origin": h.at(portalHost, "")}
+		if verifier != "" {
+			f["verifier"] = verifier
+		}
+		return f
+	}
+	for what, verifier := range map[string]string{
+		"without a verifier": "", "with the challenge, which everybody may know": broker.Challenge("the frame's secret"), "of another frame": "x",
+	} {
+		t.Run(what, func(t *testing.T) { h.post(with(verifier)).problem(http.StatusUnauthorized, "jwt_claim") })
+	}
+	stolen, _ := json.Marshal(with("the frame's secret"))
+	for _, app := range []string{"one", "two"} { // of the same embedder
+		h.ask(http.MethodPost, h.at("shared.corp.test", base+"session?application="+app), string(stolen)).
+			problem(http.StatusUnauthorized, "jwt_claim")
+	}
+	h.ask(http.MethodPost, h.at(appHost, base+"session"), string(stolen)).ok(http.StatusOK)
+}
+
+func TestDOS03_RefusedTokensOfANetworkAreLimited(t *testing.T) {
+	h := newHouse(t, nil)
+	bad := map[string]any{"jwt": "rubbish", "origin": h.at(portalHost, "")}
+	for range 30 {
+		h.post(bad).problem(http.StatusUnauthorized, "jwt_malformed")
+	}
+	for _, fields := range []map[string]any{bad, h.good()} {
+		s := h.post(fields).problem(http.StatusTooManyRequests, "rate_limited")
+		if s.header.Get("Retry-After") != "2" {
+			t.Errorf("Retry-After is %q", s.header.Get("Retry-After"))
+		}
+	}
+	h.post(map[string]any{"jwt": h.token(nil), "origin": h.at(otherHost, "")}).ok(http.StatusOK) // another embedder's
 }
 
 func TestWhereTwoEmbeddersShareAnOriginOneIsNamed(t *testing.T) {
@@ -345,6 +385,33 @@ func TestOnlyATrustedDeveloperLearnsMoreThanACode(t *testing.T) {
 		if err != nil || strings.Contains(why, "aud") != want || strings.Contains(why, "x.example") {
 			t.Errorf("%s learns %q, %v", host, why, err)
 		}
+	}
+}
+
+func TestEMB08_WhatADeveloperLearnsHoldsNothingOfTheToken(t *testing.T) {
+	h := newHouse(t, func(all map[string]*broker.Embedder) { all["portal"].Debug = true })
+	plain := regexp.MustCompile(`^[A-Za-z0-9%$&+:=@._~-]+$`)
+	const canary = "CANARY\r\nX-Evil: é"
+	for what, raw := range map[string]string{
+		"no token":           canary + "." + canary + "." + canary,
+		"an algorithm":       sign(`{"alg":"CANARY\r\nX-Evil: é"}`, nil),
+		"a key id":           sign(`{"alg":"HS256","kid":"CANARY\r\nX-Evil: é"}`, nil),
+		"a type":             sign(`{"alg":"HS256","typ":"CANARY\r\nX-Evil: é"}`, nil),
+		"an issuer":          h.token(map[string]any{"iss": canary}),
+		"a subject":          h.token(map[string]any{"sub": canary}),
+		"a nonce":            h.token(map[string]any{"nonce": canary}),
+		"another's nonce":    h.token(map[string]any{"nonce": "CANARY"}),
+		"an application":     h.token(map[string]any{"application": "CANARY"}),
+		"roles that are one": h.token(map[string]any{"roles": map[string]any{canary: canary}}),
+		"groups of no role":  h.token(map[string]any{"roles": []string{canary}}),
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := h.post(map[string]any{"jwt": raw, "origin": h.at(portalHost, "")})
+			why := s.header.Get("X-Error-Debug")
+			if s.status < http.StatusBadRequest || !plain.MatchString(why) || strings.Contains(why, "CANARY") || s.header.Get("X-Evil") != "" {
+				t.Errorf("%d, learns %q", s.status, why)
+			}
+		})
 	}
 }
 

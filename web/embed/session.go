@@ -63,7 +63,7 @@ func (e *Embed) open(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	at := broker.EmbedAttempt{Embedder: by, Application: app, Origin: in.origin, Challenge: in.challenge}
+	at := broker.EmbedAttempt{Embedder: by, Application: app, Origin: in.origin, Verifier: in.verifier}
 	before, err := e.holds(r, app)
 	switch {
 	case errors.Is(err, identity.ErrUnavailable):
@@ -84,7 +84,7 @@ func (e *Embed) open(w http.ResponseWriter, r *http.Request) error {
 const headerDebug = "X-Error-Debug"
 
 // explain tells the developer of a page that an administrator trusts with it more than a code. The doors' errors name
-// claims and keys of the configuration and hold nothing of a token; faults of ours are nobody's business (ERR-02).
+// claims and keys of the configuration and hold nothing of a token; faults of ours are nobody's business.
 func explain(w http.ResponseWriter, by *broker.Embedder, err error) {
 	if status, _ := wire.Status(err); by.Debug && status < http.StatusInternalServerError {
 		w.Header().Set(headerDebug, url.PathEscape(err.Error()))
@@ -143,8 +143,8 @@ func (e *Embed) reply(w http.ResponseWriter, h held) error {
 
 func seconds(d time.Duration) int64 { return int64(max(d, 0) / time.Second) }
 
-// handoff is what a frame posts. The token is a secret.
-type handoff struct{ jwt, challenge, origin, embedder string }
+// handoff is what a frame posts. Token and verifier are secrets.
+type handoff struct{ jwt, verifier, origin, embedder string }
 
 // read reads the one body of this surface strictly: unknown and doubled names, other types and bytes after the object
 // are refused. A token in the address is not looked at: addresses end up in logs (EMB-08).
@@ -165,7 +165,7 @@ func read(w http.ResponseWriter, r *http.Request) (handoff, error) {
 	}
 	var in handoff
 	fields := map[string]*string{
-		"jwt": &in.jwt, "challenge": &in.challenge, "origin": &in.origin, "embedder": &in.embedder,
+		"jwt": &in.jwt, "verifier": &in.verifier, "origin": &in.origin, "embedder": &in.embedder,
 	}
 	for name := range members {
 		into, known := fields[name]

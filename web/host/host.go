@@ -52,9 +52,13 @@ func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case errors.Is(err, identity.ErrUnavailable):
 			return err
-		case err == nil && !app.Admits(p):
+		case err != nil:
+			if status, _ := wire.Status(err); status == http.StatusUnauthorized || status == http.StatusForbidden {
+				wire.DropDeadEmbedCookies(w, r, app) // a fault of ours says nothing about it
+			}
+		case !app.Admits(p):
 			return s.denied(w, r, app)
-		case err == nil:
+		default:
 			if no := s.refused(r, app, c); no != nil {
 				return no
 			}
@@ -63,7 +67,6 @@ func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
-	wire.DropDeadEmbedCookies(w, r, app)
 	if !wire.IsNavigation(r) {
 		return wire.ErrNoCredential
 	}

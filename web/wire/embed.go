@@ -27,11 +27,19 @@ func isFrame(r *http.Request) bool {
 	return dest == "iframe" || dest == "frame"
 }
 
-// DropDeadEmbedCookies makes a browser forget the embedders' cookies of an application that it sent and that open nothing
-// any more: they would go before a session of its own.
+// DropDeadEmbedCookies makes a browser forget the embedder's cookie that the credential of a request came from; it is
+// called where that was tried and opens nothing any more, since it would go before a session of one's own. Where something
+// else was tried, such as a bearer, the cookie may well be alive and stays. So it does where a page of another site only
+// loads something from here: nobody but the browser's owner, or a page of our own, has a say in what it keeps.
 func DropDeadEmbedCookies(w http.ResponseWriter, r *http.Request, app *broker.Application) {
+	if !IsNavigation(r) && r.Header.Get("Sec-Fetch-Site") != "same-origin" {
+		return
+	}
+	if c, err := Credential(r, app); err != nil || c.Carrier != broker.EmbedCookie {
+		return
+	}
 	for _, e := range Of(r).EmbeddersOf(app) {
-		if len(r.CookiesNamed(EmbedCookieName(e))) > 0 {
+		if len(r.CookiesNamed(EmbedCookieName(e))) > 0 { // one: Credential takes no two
 			DropEmbedCookie(w, e)
 		}
 	}

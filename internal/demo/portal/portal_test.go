@@ -144,7 +144,7 @@ func TestEachTokenIsItsOwnAndShort(t *testing.T) {
 	}
 	delete(first, "jti")
 	want := map[string]any{
-		"iss": origin, "aud": issuer, "sub": "quinn", "preferred_username": "quinn", "roles": []any{}, "nonce": "c-1",
+		"iss": origin, "aud": issuer, "sub": "quinn", "preferred_username": "quinn", "roles": []any{}, "nonce": "c-1", "application": "app",
 		"iat": 1_800_000_000.0, "exp": 1_800_000_060.0,
 	}
 	if d := cmp.Diff(want, first); d != "" {

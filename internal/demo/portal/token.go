@@ -23,19 +23,20 @@ type question struct {
 // maxChallenge is far more than the 43 characters of a SHA-256 in base64url.
 const maxChallenge = 128
 
-// claims are what the portal says about a person (RFC 7519).
+// claims are what the portal says about a person (RFC 7519), for one frame (Nonce) of one Application.
 type claims struct {
-	Issuer   string   `json:"iss"`
-	Subject  string   `json:"sub"`
-	Audience string   `json:"aud"`
-	IssuedAt int64    `json:"iat"`
-	Expires  int64    `json:"exp"`
-	ID       string   `json:"jti"`
-	Nonce    string   `json:"nonce,omitempty"`
-	Username string   `json:"preferred_username"`
-	Name     string   `json:"name,omitempty"`
-	Email    string   `json:"email,omitempty"`
-	Roles    []string `json:"roles"`
+	Issuer      string   `json:"iss"`
+	Subject     string   `json:"sub"`
+	Audience    string   `json:"aud"`
+	IssuedAt    int64    `json:"iat"`
+	Expires     int64    `json:"exp"`
+	ID          string   `json:"jti"`
+	Nonce       string   `json:"nonce,omitempty"`
+	Application string   `json:"application"`
+	Username    string   `json:"preferred_username"`
+	Name        string   `json:"name,omitempty"`
+	Email       string   `json:"email,omitempty"`
+	Roles       []string `json:"roles"`
 }
 
 // token answers with a new token about whoever is signed in at the portal. It is minted in the backend: the key never
@@ -85,7 +86,8 @@ func (p *Portal) mint(who Person, challenge string) (string, error) {
 	payload, err := json.Marshal(claims{
 		Issuer: p.options.Origin, Subject: who.Username, Audience: p.options.Issuer,
 		IssuedAt: now.Unix(), Expires: now.Add(tokenLife).Unix(), ID: encode(id), Nonce: challenge,
-		Username: who.Username, Name: who.Name, Email: who.Email, Roles: append([]string{}, who.Roles...),
+		Application: p.options.Application.ID,
+		Username:    who.Username, Name: who.Name, Email: who.Email, Roles: append([]string{}, who.Roles...),
 	})
 	if err != nil {
 		return "", err
