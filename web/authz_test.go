@@ -180,6 +180,11 @@ func TestFWD03_WhatIsNotCertainIsDenied(t *testing.T) {
 		"an encoded slash":         {[]string{"http://shared.localhost/one/..%2ftwo/"}, "original_url_invalid"},
 		"an encoded backslash":     {[]string{"http://shared.localhost/one/..%5ctwo/"}, "original_url_invalid"},
 		"slashes to be merged":     {[]string{"http://shared.localhost/one//two/"}, "original_url_invalid"},
+		"encoded twice":            {[]string{"http://shared.localhost/one/%252e%252e/two/"}, "original_url_invalid"},
+		"a letter encoded twice":   {[]string{"http://shared.localhost/one/%2561"}, "original_url_invalid"},
+		"the same, as IIS has it":  {[]string{"http://shared.localhost/one/%25u0061"}, "original_url_invalid"},
+		"a dot at a segment's end": {[]string{"http://shared.localhost/one./x"}, "unknown_host"},
+		"a space, further in":      {[]string{"http://shared.localhost/one/x%20/y"}, "original_url_invalid"},
 		"outside of both":          {[]string{"http://shared.localhost/three"}, "unknown_host"},
 		"a name that begins alike": {[]string{"http://shared.localhost/onemore"}, "unknown_host"},
 	} {
@@ -371,6 +376,29 @@ func TestFWD01_OnlyListedProxiesAreAnsweredInEverySpelling(t *testing.T) {
 	p := elsewhere.program().askForward(about("http://app.localhost/"), "X-Forwarded-For", "192.0.2.1", "Accept", "text/html")
 	p.problem(403, "proxy_not_trusted") // no redirect either: it would lead here again
 	newHouse(t).program().askForward(about("http://app.localhost/")).problem(401, "unauthenticated")
+}
+
+// TestFWD03_ALettersCaseIsAskedAboutNoOtherApplication has one application below another, before a server that may ignore
+// case.
+func TestFWD03_ALettersCaseIsAskedAboutNoOtherApplication(t *testing.T) {
+	h := newHouse(t)
+	h.configure(ruled(&broker.Rule{Path: "/", Public: true}), func(s *broker.Snapshot, app func(string) *broker.Application) {
+		app("reports").URL = mustURL(t, "http://app.localhost/admin/")
+		s.WithApplications(s.Applications())
+	})
+	for path, want := range map[string]string{
+		"/": "", "/x": "", "/administer": "", "/admin/x": "unauthenticated", "/admin/X": "unauthenticated",
+		"/ADMIN/x": "original_url_invalid", "/Admin": "original_url_invalid",
+	} {
+		for name, p := range map[string]*page{
+			"nginx":   h.program().ask("http://app.localhost"+path, "X-Original-Method", "GET"),
+			"forward": h.program().askForward(about("http://app.localhost" + path)),
+		} {
+			if got := p.header.Get("X-Error"); got != want {
+				t.Errorf("%s, %s: %d %q, want %q", path, name, p.status, got, want)
+			}
+		}
+	}
 }
 
 func TestFWD02_ForwardAuthAnswersWithTheSameHeaders(t *testing.T) {
@@ -650,6 +678,10 @@ func TestRulesHoldInEverySpelling(t *testing.T) {
 		"nobody":                         {"POST", "/x", "", 401, "unauthenticated"},
 		"dots":                           {"GET", "/public/../admin/", cookie, 403, "original_url_invalid"},
 		"dots, encoded":                  {"GET", "/public/%2e%2e/admin/", cookie, 403, "original_url_invalid"},
+		"a letter, encoded twice":        {"GET", "/%2561dmin/", cookie, 403, "original_url_invalid"},
+		"a letter, as IIS encodes it":    {"GET", "/%25u0061dmin/", cookie, 403, "original_url_invalid"},
+		"a dot at a segment's end":       {"GET", "/admin./x", cookie, 403, "original_url_invalid"},
+		"a space at a segment's end":     {"GET", "/admin%20/x", cookie, 403, "original_url_invalid"},
 		"dots, encoded twice":            {"GET", "/public/%252e%252e/admin/", cookie, 403, "original_url_invalid"},
 		"slashes":                        {"GET", "//admin/", cookie, 403, "original_url_invalid"},
 		"an encoded slash":               {"GET", "/public/..%2fadmin/", cookie, 403, "original_url_invalid"},
@@ -745,7 +777,9 @@ func TestFWD02_TheTraefikExampleLeavesNothingOfTheClients(t *testing.T) {
 	passed := http.Header{"Accept": {"*/*"}, "Cookie": {cookie + "; a=1"}, "Authorization": {"forged"}}
 	for _, name := range []string{
 		"X-Auth-User", "X-Auth-Id", "X-Auth-Name", "X-Auth-Email", "X-Auth-Roles", "X-Auth-Token", "X-Auth-Cookie", "X-Auth-Else",
-		"X_auth_user", "X-Auth_user", "X_auth-Roles", "X-Api-Key", "X-Original-Url",
+		"X_auth_user", "X-Auth_user", "X_auth-Roles", "X-Api-Key", "X-Original-Url", "X.auth-Roles", "X.auth.roles", "X~auth-Roles",
+		"X-Auth.roles", "X_forwarded_for", "X.forwarded-Host", "X-Http-Method-Override", "X_http_method_override", "X-Http-Method",
+		"X.method.override", "X-Method-Override", "X_api_key",
 	} {
 		passed[name] = []string{"forged"}
 	}

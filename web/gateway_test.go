@@ -211,7 +211,10 @@ func TestFWD02_TheGatewayAloneTellsWhoSomebodyIs(t *testing.T) {
 		"X-Forwarded-For: 10.0.0.9", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "X-Forwarded-Port: 1",
 		"X-WebAuth-User: root", "X-Original-URL: /admin", "X-Rewrite-URL: /admin", "Forwarded: for=10.0.0.9", "X-Real-IP: 10.0.0.9",
 		"Proxy: http://evil.example", "Keep-Alive: 5", "TE: deflate", "Connection: X-Auth-User, X-Forwarded-For, Cookie",
-		"Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA").want(200, "")
+		"Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA", "X-User: root", "X-SSL-Client-S-DN: root",
+		"X-MS-Client-Principal-Name: root", "X-Goog-Authenticated-User-Email: r", "CF-Connecting-IP: 10.0.0.9",
+		"WL-Proxy-Client-IP: 10.0.0.9", "Transfer_Encoding: chunked", "Transfer.Encoding: chunked", "Content_Length: 7",
+		"Keep_Alive: 5", "Proxy_Connection: close").want(200, "")
 	lena, _, _ := strings.Cut(p.body[strings.Index(p.body, "X-Auth-Id: ")+len("X-Auth-Id: "):], "\r\n")
 	want := []string{
 		"GET /x?y=1 HTTP/1.1", "Accept: */*", "Host: " + app.listener.Addr().String(), "User-Agent: raw",
@@ -246,6 +249,34 @@ func TestFWD02_TrailersOfAClientAreNotPassedOn(t *testing.T) {
 		"1\r\nx\r\n0\r\nX-Auth-User: root\r\n\r\nGET / HTTP/1.1\r\nHost: app.localhost").want(200, "")
 	if trailer := <-seen; len(trailer) != 0 {
 		t.Errorf("the application got the trailers %v", trailer)
+	}
+}
+
+func TestFWD02_TrailersOfAnApplicationAreNotPassedOn(t *testing.T) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/announced", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Trailer", "Set-Cookie, X-Error")
+		_, _ = io.WriteString(w, "all of it")
+		w.Header().Set("Set-Cookie", "__Host-sallyport-app=planted")
+		w.Header().Set("X-Error", "planted")
+	})
+	mux.HandleFunc("/unannounced", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "all of it")
+		_ = http.NewResponseController(w).Flush()
+		w.Header().Set(http.TrailerPrefix+"Set-Cookie", "__Host-sallyport-app=planted")
+	})
+	app := httptest.NewServer(mux)
+	t.Cleanup(app.Close)
+	h := gatewayHouse(t, behind(t, app.URL), ruled(&broker.Rule{Path: "/", Public: true}))
+	for _, path := range []string{"/announced", "/unannounced"} {
+		c := h.dial()
+		if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: app.localhost\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		all, err := io.ReadAll(c)
+		if err != nil || !bytes.Contains(all, []byte("all of it")) || bytes.Contains(all, []byte("planted")) || bytes.Contains(all, []byte("Trailer")) {
+			t.Errorf("%s: %v\n%s", path, err, all)
+		}
 	}
 }
 
@@ -315,7 +346,7 @@ func TestFWD03_TheGatewayRefusesPathsWithTwoReadings(t *testing.T) {
 	for _, target := range []string{
 		"//", "/a//b", "/./", "/a/./b", "/a/../b", "/..", "/a/..", "/a%2fb", "/a%2Fb", "/a%5cb", "/a%5Cb", `/a\b`, "/%2e%2e/a",
 		"/a/%2E%2e/b", "/a;b", "/a;/b", "/a%3bb", "/a%00b", "/a%0d%0aX:y", "/%ff%fe", "/\xc3\xa9", "/%61dmin", "/%252e%252e/",
-		"/a%252fb", "/a%25252fb", "/a#b", "http://app.localhost/", "http://app.localhost/a", "http://reports.localhost/a",
+		"/a%252fb", "/a%25252fb", "/%2561dmin/x", "/%25u0061dmin/x", "/admin./x", "/admin%20/x", "/a#b", "http://app.localhost/", "http://app.localhost/a", "http://reports.localhost/a",
 	} {
 		t.Run(target, func(t *testing.T) {
 			p := h.raw("GET " + target + " HTTP/1.1\r\nHost: app.localhost")
@@ -352,6 +383,26 @@ func TestFWD03_TheGatewayRefusesPathsWithTwoReadings(t *testing.T) {
 	} {
 		if p := h.raw(bad...); p.status < 400 {
 			t.Errorf("%q: %d", bad, p.status)
+		}
+	}
+}
+
+// TestFWD03_ALettersCaseLeadsToNoOtherApplication has two applications of one host before a server that may ignore case.
+func TestFWD03_ALettersCaseLeadsToNoOtherApplication(t *testing.T) {
+	up := newEcho(t)
+	open := []*broker.Rule{{Path: "/", Public: true}}
+	h := gatewayHouse(t, behind(t, up.url()), ruled(open...), func(s *broker.Snapshot, app func(string) *broker.Application) {
+		inner := app("reports")
+		inner.URL, inner.Upstream, inner.Rules = mustURL(t, "http://App.localhost/Skins/"), app("app").Upstream, open
+		s.WithApplications(s.Applications())
+	})
+	for target, want := range map[string]int{
+		"/": 200, "/x": 200, "/Skins": 200, "/Skins/x": 200, "/Skins/X": 200, "/skinsx": 200, "/x/skins/": 200, "/Skins/skins/": 200,
+		"/skins": 400, "/skins/x": 400, "/SKINS/x": 400, "/%C5%BFkins/x": 400, "/S%E2%84%AAins/": 400, "/Sk%C4%B1ns": 400,
+	} {
+		p := h.raw("GET " + target + " HTTP/1.1\r\nHost: app.localhost")
+		if p.status != want || want == 400 && p.header.Get("X-Error") != "path_not_canonical" {
+			t.Errorf("%s: %d %s, want %d", target, p.status, p.header.Get("X-Error"), want)
 		}
 	}
 }
@@ -614,14 +665,15 @@ func TestEMB06_PagesAreFramedByTheirEmbeddersOnly(t *testing.T) {
 		policies []string
 		options  []string
 	}{
-		"nobody embeds, and it says nothing":   {false, "", []string{"frame-ancestors 'self'"}, nil},
-		"nobody embeds, and it says options":   {false, "X-Frame-Options: SAMEORIGIN\r\n", nil, []string{"SAMEORIGIN"}},
-		"nobody embeds, and it has a policy":   {false, "Content-Security-Policy: img-src *\r\n", []string{"img-src *", "frame-ancestors 'self'"}, nil},
-		"nobody embeds, and its policy says":   {false, "Content-Security-Policy: img-src *; Frame-Ancestors https://x.example\r\n", []string{"img-src *; Frame-Ancestors https://x.example"}, nil},
-		"a word that is no directive":          {false, "Content-Security-Policy: report-uri /frame-ancestors\r\n", []string{"report-uri /frame-ancestors", "frame-ancestors 'self'"}, nil},
-		"embedded":                             {true, "", []string{list}, nil},
-		"embedded, although it forbids frames": {true, "X-Frame-Options: DENY\r\n", []string{list}, nil},
-		"embedded, with a policy of its own":   {true, "Content-Security-Policy: img-src *\r\n", []string{"img-src *", list}, nil},
+		"nobody embeds, and it says nothing":       {false, "", []string{"frame-ancestors 'self'"}, nil},
+		"nobody embeds, and it says options":       {false, "X-Frame-Options: SAMEORIGIN\r\n", nil, []string{"SAMEORIGIN"}},
+		"nobody embeds, and its options are empty": {false, "X-Frame-Options:\r\nX-Frame-Options: \r\n", []string{"frame-ancestors 'self'"}, []string{"", ""}},
+		"nobody embeds, and it has a policy":       {false, "Content-Security-Policy: img-src *\r\n", []string{"img-src *", "frame-ancestors 'self'"}, nil},
+		"nobody embeds, and its policy says":       {false, "Content-Security-Policy: img-src *; Frame-Ancestors https://x.example\r\n", []string{"img-src *; Frame-Ancestors https://x.example"}, nil},
+		"a word that is no directive":              {false, "Content-Security-Policy: report-uri /frame-ancestors\r\n", []string{"report-uri /frame-ancestors", "frame-ancestors 'self'"}, nil},
+		"embedded":                                 {true, "", []string{list}, nil},
+		"embedded, although it forbids frames":     {true, "X-Frame-Options: DENY\r\n", []string{list}, nil},
+		"embedded, with a policy of its own":       {true, "Content-Security-Policy: img-src *\r\n", []string{"img-src *", list}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			changes := []change{behind(t, app.url()), open}

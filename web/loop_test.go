@@ -22,3 +22,16 @@ func TestWhomARuleRefusesIsNotSentInCircles(t *testing.T) {
 		c.do(r).want(403, code)
 	}
 }
+
+func TestNobodyIsSentInCirclesForAPathThatMayLeadToAnotherApplication(t *testing.T) {
+	h := newHouse(t)
+	cookie := h.opened("lena", "http://"+sharedHost+"/one/", "one")
+	for _, path := range []string{"/one/../two/", "/one//x", "/one/%2e%2e/two/"} {
+		c := h.browser()
+		r := c.request("GET", "http://"+sharedHost+"/.sallyport/login", nil)
+		r.Header.Set("Cookie", cookie)
+		r.Header.Set("X-Original-Url", "http://"+sharedHost+path)
+		r.Header.Set("X-Original-Method", "GET")
+		c.do(r).want(403, "original_url_invalid")
+	}
+}

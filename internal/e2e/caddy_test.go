@@ -3,6 +3,7 @@ package e2e
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -150,6 +151,42 @@ func TestFWD02_BehindCaddyIdentityHeadersComeFromUsAlone(t *testing.T) {
 			token := strings.Join(got.Header.Values("X-Auth-Token"), " ")
 			if !strings.HasPrefix(token, tc.token) || (tc.token == "" && token != "") {
 				t.Errorf("X-Auth-Token is %q", token)
+			}
+		})
+	}
+}
+
+// TestFWD02_NoSpellingOfAHeaderThatMattersPassesAProxy has what PHP, or a server that makes variables of headers, would
+// take for a header of ours, or for one that is the proxy's to say.
+func TestFWD02_NoSpellingOfAHeaderThatMattersPassesAProxy(t *testing.T) {
+	nginx := func(t *testing.T) *world { return newWorld(t, options{}) }
+	caddy := func(t *testing.T) *world {
+		w, _ := caddyWorld(t)
+		return w
+	}
+	for name, behind := range map[string]func(*testing.T) *world{"nginx": nginx, "Caddy": caddy} {
+		t.Run(name, func(t *testing.T) {
+			w := behind(t)
+			headers := []string{"Authorization", "Bearer " + w.token(local("omar"), "app"), "X-Requested-With", "kept"}
+			for _, header := range []string{
+				"X-Auth-User", "X-Auth-Roles", "X-Auth-Name", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto",
+				"X-Http-Method-Override", "X-Http-Method", "X-Method-Override", "X-Api-Key", "X-Original-Url",
+			} {
+				for _, mark := range "!#$%&'*+.^_`|~" {
+					between := strings.ReplaceAll(header, "-", string(mark))
+					headers = append(headers, between, "forged", strings.Replace(header, "-", string(mark), 1), "forged",
+						"X-"+strings.TrimPrefix(between, "X"+string(mark)), "forged")
+				}
+			}
+			headers = append(headers, "X-HTTP-Method-Override", "forged", "X-HTTP-Method", "forged", "X-Method-Override", "forged")
+			got := get(t, w.app+"/path", headers...).heard(t)
+			for name, values := range got.Header {
+				if slices.Contains(values, "forged") {
+					t.Errorf("%s arrived", name)
+				}
+			}
+			if got.Header.Get("X-Auth-User") != "omar" || got.Header.Get("X-Requested-With") != "kept" {
+				t.Errorf("the application got %v", got.Header)
 			}
 		})
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"sallyport/broker"
@@ -121,7 +120,7 @@ func (s Spelling) asked(r *http.Request) (question, error) {
 		// Cookies for frames travel from other sites: with any method, then, the request would have to be its own page's.
 		return q, denied("original_url_missing", "the application has rules or embedders, and the method was not told")
 	}
-	if wire.TwoReadings(q.address) && (ruled || shared(f, q.app)) {
+	if wire.LeadsAside(f, q.app, q.address) {
 		return q, denied("original_url_invalid", "path may lead to another application of the host, or past a rule")
 	}
 	return q, nil
@@ -155,13 +154,6 @@ func whole(parts []string) (*url.URL, bool) {
 func wholeAddress(u *url.URL, raw string) bool {
 	return (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.Opaque == "" &&
 		strings.HasPrefix(raw, u.Scheme+"://"+u.Host+"/")
-}
-
-// shared reports whether the path, and not the host alone, chose the application.
-func shared(f *wire.Facts, app *broker.Application) bool {
-	return app.URL.Path != "/" || slices.ContainsFunc(f.Applications(), func(other *broker.Application) bool {
-		return other.ID != app.ID && other.URL != nil && strings.EqualFold(other.URL.Host, app.URL.Host)
-	})
 }
 
 // tell is how a no reaches the client: as an error that the proxy acts upon, or, where the client sees our answer, as the

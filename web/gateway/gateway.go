@@ -27,11 +27,14 @@ type Gateway struct {
 	cookies wire.OurCookies
 	buffers buffers
 	log     *log.Logger
+	// patience is how long a client may take to send or to take the next piece: instead of the server's bounds for a whole
+	// request, which large or endless ones would break.
+	patience time.Duration
 }
 
 // New returns the gateway of a house.
 func New(h *wire.House) *Gateway {
-	return &Gateway{house: h, log: slog.NewLogLogger(h.Log.Handler(), slog.LevelDebug)}
+	return &Gateway{house: h, log: slog.NewLogLogger(h.Log.Handler(), slog.LevelDebug), patience: time.Minute}
 }
 
 // Takes reports whether a request is for an application behind the gateway. What it does not take is answered by us.
@@ -63,7 +66,7 @@ func (g *Gateway) Pass(w http.ResponseWriter, r *http.Request) error {
 	if app == nil || app.Upstream == nil {
 		return wire.NotFound()
 	}
-	if err := oneReading(r); err != nil {
+	if err := oneReading(r, app); err != nil {
 		return err
 	}
 	a, err := g.decide(r, app)
@@ -75,11 +78,11 @@ func (g *Gateway) Pass(w http.ResponseWriter, r *http.Request) error {
 
 // oneReading refuses what the application's server could understand differently than we do, and what would put a
 // credential into its logs.
-func oneReading(r *http.Request) error {
+func oneReading(r *http.Request, app *broker.Application) error {
 	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
 		return wire.MethodNotAllowed() // the one would show a page what we add, the other is for proxies of another kind
 	}
-	if !wire.Canonical(r.URL, r.RequestURI) {
+	if !wire.Canonical(r.URL, r.RequestURI) || wire.CaseLeadsElsewhere(wire.Of(r), app, r.URL.Path) {
 		return identity.WithCode("path_not_canonical", fmt.Errorf("path: %w", identity.ErrInvalid))
 	}
 	if keyInAddress(r.URL) {
@@ -158,14 +161,14 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, a admission) (
 	}
 	ctx, stop := g.watch(r, a)
 	defer stop()
-	x := newExchange(ctx, w, r)
+	x := newExchange(ctx, w, r, g.patience)
 	defer x.finish(&err)
 	in := r.WithContext(ctx)
 	in.Body = x.body
 	proxy := httputil.ReverseProxy{
 		Transport: transport, BufferPool: &g.buffers, ErrorLog: g.log,
 		Rewrite:        func(p *httputil.ProxyRequest) { g.rewrite(p, a) },
-		ModifyResponse: func(answer *http.Response) error { g.clean(answer.Header, wire.Of(r), a.app, x.own); return nil },
+		ModifyResponse: func(answer *http.Response) error { g.clean(answer, wire.Of(r), a.app, x.own); return nil },
 		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { x.failed = err },
 	}
 	proxy.ServeHTTP(x, in)
@@ -191,7 +194,3 @@ func (b *buffers) Put(buffer []byte) {
 		b.free.Put((*[bufferSize]byte)(buffer))
 	}
 }
-
-// patience is how long a client may take to send or to take the next piece: instead of the server's bounds for a whole
-// request, which large or endless ones would break.
-const patience = 60 * time.Second

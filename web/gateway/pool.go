@@ -22,6 +22,7 @@ const (
 	continueTimeout   = time.Second
 	idleTimeout       = 90 * time.Second
 	idlePerUpstream   = 64
+	connsPerUpstream  = 4096 // WebSockets too
 	maxResponseHeader = 64 << 10
 )
 
@@ -101,7 +102,7 @@ func newTransport(to way) (*http.Transport, error) {
 		TLSClientConfig: verify, TLSHandshakeTimeout: handshakeTimeout,
 		ResponseHeaderTimeout: to.timeout, ExpectContinueTimeout: continueTimeout,
 		MaxResponseHeaderBytes: maxResponseHeader, DisableCompression: true,
-		MaxIdleConnsPerHost: idlePerUpstream, IdleConnTimeout: idleTimeout,
+		MaxIdleConnsPerHost: idlePerUpstream, MaxConnsPerHost: connsPerUpstream, IdleConnTimeout: idleTimeout,
 	}, nil
 }
 

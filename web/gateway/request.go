@@ -63,20 +63,25 @@ func isBearer(value string) bool {
 }
 
 // stripProtocol keeps to the protocol that was decided about: of upgrades only WebSocket (h2c would be a way past every
-// rule), and no header that makes another method of the one that a rule was asked about.
+// rule), no header that makes another method of the one that a rule was asked about, and none that is to some how long a
+// request is.
 func stripProtocol(h http.Header, in *http.Request, app *broker.Application) {
 	if in.Method != http.MethodGet || !wire.IsWebSocket(in) {
 		h.Del("Upgrade")
 		h.Del("Connection")
 	}
 	h.Del("Http2-Settings")
-	if len(app.Rules) == 0 {
-		return
-	}
 	for name := range h {
-		switch wire.SameHeader(name) {
+		switch same := wire.SameHeader(name); same {
 		case "x-http-method-override", "x-http-method", "x-method-override":
-			delete(h, name)
+			if len(app.Rules) > 0 {
+				delete(h, name)
+			}
+		case "content-length", "transfer-encoding", "keep-alive", "proxy-connection", "proxy-authorization", "proxy-authenticate",
+			"http2-settings":
+			if name != http.CanonicalHeaderKey(same) { // what the standard library knows, it treats itself
+				delete(h, name)
+			}
 		}
 	}
 }

@@ -81,13 +81,16 @@ func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
 func (s *Host) refused(r *http.Request, app *broker.Application, c broker.Credential) error {
 	original := r.Header.Get("X-Original-Url")
 	f := wire.Of(r)
-	if !f.FromProxy || original == "" || len(app.Rules) == 0 && len(f.EmbeddersOf(app)) == 0 {
+	if !f.FromProxy || original == "" {
 		return nil
 	}
 	u, err := url.Parse(original)
-	method := r.Header.Get("X-Original-Method")
-	if err != nil || method == "" || wire.TwoReadings(u) {
+	method, ruled := r.Header.Get("X-Original-Method"), len(app.Rules) > 0 || len(f.EmbeddersOf(app)) > 0
+	switch {
+	case err != nil, ruled && method == "", wire.LeadsAside(f, app, u):
 		return identity.WithCode("original_url_invalid", identity.ErrDenied)
+	case !ruled:
+		return nil
 	}
 	_, err = s.house.Broker.Authorize(r.Context(), f.Visit, broker.Request{
 		Application: app, Credential: c, Method: method, Path: u.Path,

@@ -74,11 +74,13 @@ func SameHeader(name string) string {
 
 func tellsIdentity(name string) bool {
 	switch name {
-	case "forwarded", "proxy", "client-ip", "true-client-ip", "x-real-ip", "x-client-ip", "x-cluster-client-ip":
+	case "forwarded", "proxy", "x-user", "client-ip", "true-client-ip", "x-real-ip", "x-client-ip", "x-cluster-client-ip",
+		"cf-connecting-ip", "wl-proxy-client-ip":
 		return true
 	}
 	for _, prefix := range [...]string{
 		"x-auth", "remote-", "x-remote-", "x-forwarded", "x-webauth", "x-original-", "x-rewrite-", "x-sallyport",
+		"x-ssl-client-", "x-ms-client-principal", "x-goog-authenticated-",
 	} {
 		if strings.HasPrefix(name, prefix) {
 			return true
@@ -105,22 +107,56 @@ func TwoReadings(u *url.URL) bool {
 		return true
 	}
 	for segment := range strings.SplitSeq(u.Path, "/") {
-		if segment == "." || segment == ".." {
+		if strings.HasSuffix(segment, ".") || strings.HasSuffix(segment, " ") { // ".", "..", and "admin." is "admin" on Windows
 			return true
 		}
 	}
 	return !wellFormed(u.Path) || twiceEncoded(u.Path)
 }
 
-// twiceEncoded finds what a second decoding would turn into punctuation that divides a path, or into more of the same.
+// twiceEncoded finds what a second decoding would turn into something else: "%41", and "%u0041" as IIS writes it.
 func twiceEncoded(path string) bool {
 	for i := range len(path) {
-		if b, ok := encodedAt(path, i); ok && (b < ' ' || b == 0x7f || strings.IndexByte(`/\.;?#%`, b) >= 0) {
+		if _, ok := encodedAt(path, i); ok {
 			return true
+		}
+		if i+6 <= len(path) && strings.EqualFold(path[i:i+2], "%u") {
+			if _, err := hex.DecodeString(path[i+2 : i+6]); err == nil {
+				return true
+			}
 		}
 	}
 	return false
 }
+
+// LeadsAside reports whether an address that a proxy asks about may lead past what is decided about it: to another
+// application of its host, or past a rule.
+func LeadsAside(f *Facts, app *broker.Application, u *url.URL) bool {
+	return TwoReadings(u) && (len(app.Rules) > 0 || shared(f, app)) || CaseLeadsElsewhere(f, app, u.Path)
+}
+
+// shared reports whether the path, and not the host alone, chose the application.
+func shared(f *Facts, app *broker.Application) bool {
+	return app.URL.Path != "/" || slices.ContainsFunc(f.Applications(), func(other *broker.Application) bool {
+		return other.ID != app.ID && other.URL != nil && strings.EqualFold(other.URL.Host, app.URL.Host)
+	})
+}
+
+// CaseLeadsElsewhere reports whether a server that ignores case would take the path of a request to the application for
+// another application's on the same host: "/ADMIN/x" is not below "/admin/" for us.
+func CaseLeadsElsewhere(f *Facts, app *broker.Application, path string) bool {
+	path, own := sameCase(path), sameCase(app.URL.Path)
+	return slices.ContainsFunc(f.Applications(), func(other *broker.Application) bool {
+		if other.ID == app.ID || other.URL == nil || !strings.EqualFold(other.URL.Host, app.URL.Host) {
+			return false
+		}
+		below := sameCase(other.URL.Path)
+		return strings.HasPrefix(below, own) && (strings.HasPrefix(path, below) || path+"/" == below)
+	})
+}
+
+// sameCase is equal for what differs in case only. By way of capitals, a long s and a dotless i are letters like others.
+func sameCase(s string) string { return strings.ToLower(strings.ToUpper(s)) }
 
 // needless finds percent-encoding of what needs none (RFC 3986 section 6.2.2.2): "/%61dmin" is another path to who
 // compares bytes.
@@ -219,15 +255,39 @@ func (o *OurCookies) namesIn(snap *broker.Snapshot) []string {
 }
 
 // isOurs finds our cookies however they are spelt: some readers ignore case, some take a comma or a quote for the end of
-// a cookie. What begins as only ours do is found anywhere; a name that a profile chose may be a part of other words.
+// a cookie, PHP reads other names than were sent. What begins as only ours do is found anywhere; a name that a profile
+// chose may be a part of other words.
 func isOurs(pair string, names []string) bool {
 	pair = strings.ToLower(pair)
+	sent, _, _ := strings.Cut(pair, "=")
+	php := inPHP(sent)
 	for _, prefix := range [...]string{"__host-sallyport", "__secure-sallyport", embedLower, proxiedLower} {
-		if strings.Contains(pair, prefix) {
+		if strings.Contains(pair, prefix) || strings.Contains(php, prefix) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(names, func(name string) bool { return standsIn(pair, name) })
+	return slices.ContainsFunc(names, func(name string) bool { return php == inPHP(name) || standsIn(pair, name) })
+}
+
+// inPHP is a cookie's name, in lower case, as PHP reads it: decoded (before 7.4.11), with "_" for what its variables
+// cannot have.
+func inPHP(name string) string {
+	plain := make([]byte, 0, len(name))
+	for i := 0; i < len(name); i++ {
+		if b, ok := encodedAt(name, i); ok {
+			plain = append(plain, b)
+			i += len("41")
+		} else {
+			plain = append(plain, name[i])
+		}
+	}
+	name, _, _ = strings.Cut(strings.ToLower(string(plain)), "\x00") // to C, the end
+	return strings.Map(func(c rune) rune {
+		if strings.ContainsRune(" +.[", c) {
+			return '_'
+		}
+		return c
+	}, strings.TrimLeft(name, " +"))
 }
 
 // The beginnings of embedders' cookies, see EmbedCookieName, in lower case.
@@ -241,7 +301,7 @@ func standsIn(pair, name string) bool {
 			return false
 		}
 		i += at
-		after := strings.TrimLeft(pair[i+len(name):], " \t\"")
+		after := strings.TrimLeft(pair[i+len(name):], " \t\r\n\"")
 		if (after == "" || after[0] == '=') && (i == 0 || !inToken(pair[i-1])) {
 			return true
 		}

@@ -32,15 +32,17 @@ func FuzzHeaderText(f *testing.F) {
 }
 
 // cookieHouse has an application whose cookie is ours by prefix, one that verifies its token itself in a cookie with a
-// name of its own, and one whose cookie has a name of its own and an opaque value.
-func cookieHouse() (snap *broker.Snapshot, plain, token, opaque *broker.Application) {
+// name of its own, one whose cookie has a name of its own and an opaque value, and one whose cookie has a name that PHP
+// reads out of others too.
+func cookieHouse() (snap *broker.Snapshot, plain, token, opaque, own *broker.Application) {
 	made := func(id string, cookie broker.CookieSpelling) *broker.Application {
 		return &broker.Application{ID: id, Profile: &broker.Profile{Cookie: cookie}}
 	}
 	plain, token = made("app", broker.CookieSpelling{}), made("own", broker.CookieSpelling{Name: "jwt", Token: true})
 	opaque = made("old", broker.CookieSpelling{Name: "OldSession"})
+	own = made("php", broker.CookieSpelling{Name: "my_session", Token: true})
 	snap = &broker.Snapshot{}
-	return snap.WithApplications([]*broker.Application{plain, token, opaque}), plain, token, opaque
+	return snap.WithApplications([]*broker.Application{plain, token, opaque, own}), plain, token, opaque, own
 }
 
 // under gives a request the facts of a snapshot.
@@ -49,7 +51,7 @@ func under(r *http.Request, snap *broker.Snapshot) *http.Request {
 }
 
 func TestFWD04_OurCookiesAreFoundInEverySpelling(t *testing.T) {
-	snap, plain, token, opaque := cookieHouse()
+	snap, plain, token, opaque, own := cookieHouse()
 	for name, c := range map[string]struct {
 		app        *broker.Application
 		own        bool
@@ -74,6 +76,12 @@ func TestFWD04_OurCookiesAreFoundInEverySpelling(t *testing.T) {
 		"a token that did not open":        {token, false, "jwt=x; a=1", "a=1"},
 		"a token in another spelling":      {token, true, "JWT=x; jwt =y; a=1", "a=1"},
 		"a token with another's behind it": {token, true, "jwt=x, __Host-sallyport=y; a=1", "a=1"},
+		"a name that PHP reads as such":    {plain, true, "my.session=x; my[session=x; my%5fsession=x; MY%2eSESSION=x; a=1", "a=1"},
+		"the same, with a plus or a space": {plain, true, "my session=x; my+session=x; +my_session=x; %20my.session=x; a=1", "a=1"},
+		"the same, with more that C drops": {plain, true, "my_session%00x=y; jwt%00=z; a=1", "a=1"},
+		"ours as PHP reads it":             {plain, true, "..Host-sallyport=x; %5f.host-sallyport-app=x; .[secure-sp-x=y; a=1", "a=1"},
+		"a name that PHP reads as its own": {own, true, "my.session=x; my_session=y; a=1", "my_session=y; a=1"},
+		"a value with an encoded address":  {plain, true, "back=%2Flogin%3Fjwt%3Dx; a=100%", "back=%2Flogin%3Fjwt%3Dx; a=100%"},
 		"an opaque value of its own name":  {opaque, true, "OldSession=x; jwt=y; a=1", "a=1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,7 +95,7 @@ func TestFWD04_OurCookiesAreFoundInEverySpelling(t *testing.T) {
 }
 
 func TestFWD04_NobodyElseSetsACookieOfOurs(t *testing.T) {
-	snap, _, _, _ := cookieHouse()
+	snap, _, _, _, _ := cookieHouse()
 	answer := http.Header{"Set-Cookie": {
 		"__Host-sallyport-app=planted; Path=/", "theme=dark; Path=/; HttpOnly", "=__Host-sallyport=planted", "jwt=planted",
 		"__host-SP-x=planted", "note=1; comment=jwt=x", " OldSession = planted",
@@ -108,11 +116,12 @@ func TestFWD04_NobodyElseSetsACookieOfOurs(t *testing.T) {
 func FuzzFWD04_CookieStripping(f *testing.F) {
 	for _, s := range []string{
 		"__Host-sallyport=x", "a=1; __Host-sallyport-app=x; b=2", "a=1;__Host-sallyport_flow_x=y", `a="; __Host-sallyport=x"`,
-		"__Host-sallyport =x", "\t__Host-sallyport=x", ";;;", "=", "a=1, __host-sallyport=x", "jwt=1", "a=1,jwt=1", `"jwt=2"`,
+		"__Host-sallyport =x", "\t__Host-sallyport=x", ";;;", "=", "a=1, __host-sallyport=x", "jwt=1", "a=1,jwt=1", `"jwt=2"`, "my.session=x",
+		"jwt\t\r\t=",
 	} {
 		f.Add(s, s)
 	}
-	snap, plain, _, _ := cookieHouse()
+	snap, plain, _, _, _ := cookieHouse()
 	f.Fuzz(func(t *testing.T, one, two string) {
 		r := under(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), snap)
 		r.Header["Cookie"] = []string{one, two}
@@ -127,7 +136,8 @@ func FuzzFWD04_CookieStripping(f *testing.F) {
 			if !strings.Contains(one, c.Name) && !strings.Contains(two, c.Name) {
 				t.Fatalf("made up a cookie %q", c.Name)
 			}
-			if strings.EqualFold(c.Name, "jwt") || strings.EqualFold(c.Name, "OldSession") {
+			php := strings.NewReplacer(".", "_", "[", "_", "+", "_").Replace(c.Name)
+			if strings.EqualFold(c.Name, "jwt") || strings.EqualFold(c.Name, "OldSession") || strings.EqualFold(php, "my_session") {
 				t.Fatalf("kept %q", c.Name)
 			}
 		}
@@ -154,16 +164,17 @@ func TestFWD02_EverySpellingOfAnIdentityHeaderIsRemoved(t *testing.T) {
 		"Remote-User", "REMOTE_USER", "X-Remote-User", "X-Remote-Group", "X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups",
 		"X-Forwarded-Preferred-Username", "X-Forwarded-Access-Token", "X_Forwarded_For", "X-Forwarded-Proto", "X-WebAuth-User",
 		"X-Webauth.User", "X-Original-Url", "X-Original-Uri", "X-Rewrite-Url", "Forwarded", "X-Real-Ip", "X_Real_IP", "Proxy",
-		"X-Client-Ip", "X-Sallyport-User",
+		"X-Client-Ip", "X-Sallyport-User", "X-User", "X.User", "X-Ssl-Client-S-Dn", "X_SSL_Client_Verify", "X-Ms-Client-Principal",
+		"X-MS-CLIENT-PRINCIPAL-NAME", "X-Goog-Authenticated-User-Email", "Cf-Connecting-Ip", "CF_Connecting_IP", "Wl-Proxy-Client-Ip",
 	} {
 		h[name] = []string{"forged"}
 	}
-	for _, name := range []string{"Accept", "X-Requested-With", "Authorization", "Proximity", "X-Author", "Cookie"} {
+	for _, name := range []string{"Accept", "X-Requested-With", "Authorization", "Proximity", "X-Author", "Cookie", "X-User-Agent"} {
 		h[name] = []string{"kept"}
 	}
 	StripIdentity(h)
 	delete(h, "X-Author") // taken with X-Auth…, on the safe side
-	if len(h) != 5 {
+	if len(h) != 6 {
 		t.Errorf("left: %v", h)
 	}
 }
@@ -171,8 +182,11 @@ func TestFWD02_EverySpellingOfAnIdentityHeaderIsRemoved(t *testing.T) {
 func TestCanonicalTargetsHaveOneReading(t *testing.T) {
 	for target, want := range map[string]bool{
 		"/": true, "/a/b.html": true, "/a?b=//../%2f;": true, "/wiki/Foo_(bar)": true, "/wiki/Foo_%28bar%29": true, "/a%20b": true,
-		"/%C3%A9": true, "/%c3%a9": true, "/a+b": true, "/a:b@c,d=e&f": true, "/100%25": true, "/50%25%20off": true, "/...": true,
-		"/a/..b": true, "/.well-known/x": true, "/%23": true,
+		"/%C3%A9": true, "/%c3%a9": true, "/a+b": true, "/a:b@c,d=e&f": true, "/100%25": true, "/50%25%20off": true, "/100%25ugly": true,
+		"/a/..b": true, "/.well-known/x": true, "/%23": true, "/a.b/c.html": true, "/%20a": true, "/a%20b/": true,
+		"/...": false, "/a.": false, "/admin./x": false, "/admin%20/x": false, "/admin%20": false, "/admin.%20/": false,
+		"/%2561dmin": false, "/%2541": false, "/a%2520b": false, "/%25c3%25a9": false, "/%25%2541": false, "/%25u0061dmin": false,
+		"/%25U0061dmin": false, "/a%25u002": true, "/a%25u002fb": false,
 		"": false, "*": false, "a/b": false, "http://app.localhost/": false, "//a": false, "/a//b": false, "/a/./b": false,
 		"/a/../b": false, "/..": false, "/.": false, "/a/.": false, "/a%2fb": false, "/a%2Fb": false, "/a%5cb": false, "/a%5Cb": false,
 		`/a\b`: false, "/%2e%2e/a": false, "/%2E": false, "/a;b": false, "/a%3bb": false, "/a%00b": false, "/a%0d%0ab": false,
@@ -215,6 +229,9 @@ func FuzzFWD03_CanonicalTarget(f *testing.F) {
 			if next, err := url.PathUnescape(raw); err == nil {
 				raw = next
 			}
+		}
+		if raw, err := url.PathUnescape(u.Path); err == nil && raw != u.Path {
+			t.Fatalf("%q is %q, and %q when decoded again", target, u.Path, raw)
 		}
 		if u.RequestURI() != target && u.RequestURI() != strings.TrimSuffix(target, "?") {
 			t.Fatalf("%q goes out as %q", target, u.RequestURI())
