@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"time"
 )
 
 func TestOnlyAddressesOfThisMachineAreListenedOn(t *testing.T) {
@@ -49,7 +50,8 @@ func TestAServerEndsWithItsContextAndTakesItsRequestsAlong(t *testing.T) {
 		t.Fatal(err)
 	}
 	go func() {
-		if answer, err := http.DefaultClient.Do(r); err == nil {
+		client := &http.Client{Timeout: time.Minute}
+		if answer, err := client.Do(r); err == nil {
 			_ = answer.Body.Close()
 		}
 	}()
