@@ -971,14 +971,14 @@ func TestTroubleWithAnApplicationIsToldApartFromOurs(t *testing.T) {
 			t.Errorf("%s: an answer of ours with the headers %v", path, p.header)
 		}
 	}
-	if p := ask("/redirect").want(302, ""); p.header.Get("Location") != "/elsewhere" {
-		t.Errorf("leads to %s", p.header.Get("Location"))
-	}
 	if p := ask("/hints").want(200, ""); p.body != "ok" || p.header.Get("Link") != "" || p.header.Get("Set-Cookie") != "" {
 		t.Errorf("answered %v %s", p.header, p.body)
 	}
+	if p := ask("/redirect").want(302, ""); p.header.Get("Location") != "/elsewhere" {
+		t.Errorf("leads to %s", p.header.Get("Location"))
+	}
 	posts.Store(0)
-	b := h.program() // on a connection that was used before, where the standard library would try again
+	b := h.program() // on the connection that was used last, where the standard library would try again
 	b.do(b.request(http.MethodPost, "http://app.localhost/down", strings.NewReader("x"))).problem(502, "upstream_unavailable")
 	if n := posts.Load(); n != 1 {
 		t.Errorf("a POST was sent %d times", n)
