@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -62,19 +63,43 @@ func lookPath(program string) (string, error) {
 	return "", exec.ErrNotFound
 }
 
-// Port returns a TCP port on 127.0.0.1 that was free a moment ago, below Linux's ephemeral range.
+// Port returns a TCP port on 127.0.0.1 that is free, below Linux's ephemeral range. Until the test ends no other test gets
+// it, of this process or of another: they run side by side, and a port is not taken before its server listens.
 func Port(t testing.TB) int {
 	t.Helper()
 	for range 200 {
 		port := 10000 + rand.IntN(22000) //nolint:gosec // a port is no secret
+		release, ok := reserve(port)
+		if !ok {
+			continue
+		}
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err == nil {
 			_ = l.Close()
+			t.Cleanup(release)
 			return port
 		}
+		release()
 	}
 	t.Fatal("no free port between 10000 and 32000")
 	return 0
+}
+
+// reserve takes a lock that goes with the process, however it ends.
+func reserve(port int) (release func(), ok bool) {
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("sallyport-ports-%d", os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, false
+	}
+	f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // a number in a folder of ours
+	if err != nil {
+		return nil, false
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, false
+	}
+	return func() { _ = f.Close() }, true
 }
 
 // Dir returns a new folder that every user can enter (t.TempDir makes closed ones) and that goes with the test.
