@@ -131,7 +131,7 @@ func FuzzAttributes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		claims, err := jws.ParseClaims(data)
 		if err != nil {
-			t.Skip()
+			return // the strict reader's own affair
 		}
 		flat, err := Attributes(claims, []string{"iss", "nonce"})
 		if err != nil {
