@@ -31,8 +31,25 @@ const (
 	SetupIssued       Type = "setup.issued"
 	SetupCompleted    Type = "setup.completed"
 	SigningKeyCreated Type = "signing_key.created"
+	SessionMoved      Type = "session.moved"
+	ConfirmationSent  Type = "confirmation.sent"
+	Confirmed         Type = "confirmation.succeeded"
+	NotConfirmed      Type = "confirmation.refused"
+	TokenReused       Type = "refresh_token.reused"
+	TokenRevoked      Type = "token.revoked"
+	CutOff            Type = "access.cut_off"
+	KeyRotated        Type = "api_key.rotated"
+	KeyActivated      Type = "api_key.activated"
+	ServiceRolesSet   Type = "service.roles_set"
+	SigningKeyRotated Type = "signing_key.rotated"
+	SigningKeyRevoked Type = "signing_key.revoked"
+	LockoutBegan      Type = "lockout.began"
+	LockoutCleared    Type = "lockout.cleared"
 	ConfigLoaded      Type = "config.loaded"
 	ConfigRefused     Type = "config.refused"
+	StoreBackedUp     Type = "store.backup_made"
+	StoreRestored     Type = "store.restored"
+	MasterKeyResealed Type = "master_key.resealed"
 )
 
 // Types returns the whole catalogue, in the order above.
@@ -40,7 +57,10 @@ func Types() []Type {
 	return []Type{
 		SignInSucceeded, SignInRefused, SignedOut, SessionCreated, SessionEnded, AccountCreated, AccountDisabled,
 		AccountEnabled, PasswordSet, GroupsSet, GrantAdded, IdentityLinked, KeyCreated, KeyRevoked,
-		AccessRefused, SetupIssued, SetupCompleted, SigningKeyCreated, ConfigLoaded, ConfigRefused,
+		AccessRefused, SetupIssued, SetupCompleted, SigningKeyCreated, SessionMoved, ConfirmationSent, Confirmed,
+		NotConfirmed, TokenReused, TokenRevoked, CutOff, KeyRotated, KeyActivated, ServiceRolesSet, SigningKeyRotated,
+		SigningKeyRevoked, LockoutBegan, LockoutCleared, ConfigLoaded, ConfigRefused, StoreBackedUp,
+		StoreRestored, MasterKeyResealed,
 	}
 }
 

@@ -65,6 +65,8 @@ type Principal struct {
 	AuthTime time.Time
 	// ExpiresAt is when the credential's session or key ends at the latest.
 	ExpiresAt time.Time
+	// ReadOnly is set for an API key that must change nothing.
+	ReadOnly bool
 	// Embedder is the id of the application whose page frames this one, and Origin that page's; empty for everybody who
 	// signed in directly.
 	Embedder, Origin string

@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# package:file, where the file tells that it is there already, however it came.
+# package:file, where the file (or one that fits the pattern) tells that it is there already, however it came.
 wanted=(
   slapd:/usr/sbin/slapd
   ldap-utils:/usr/bin/ldapsearch
@@ -22,13 +22,15 @@ wanted=(
   php-xml:/var/lib/dpkg/info/php-xml.list
   php-mbstring:/var/lib/dpkg/info/php-mbstring.list
   xmlsec1:/usr/bin/xmlsec1
+  # The server lies in a folder named by its version, beside the client that comes with it.
+  'postgresql:/usr/lib/postgresql/*/bin/postgres'
 )
 command -v node >/dev/null || wanted+=(nodejs:/usr/bin/node)
 command -v npm >/dev/null || wanted+=(npm:/usr/bin/npm)
 
 missing=()
 for w in "${wanted[@]}"; do
-  [ -e "${w#*:}" ] || missing+=("${w%%:*}")
+  compgen -G "${w#*:}" >/dev/null || missing+=("${w%%:*}")
 done
 
 policy=/usr/sbin/policy-rc.d

@@ -74,6 +74,22 @@ func onlyAES256GCM(handle *keyset.Handle) error {
 // LoadMasterKey reads a master key from a file that group and others have no rights to; any such right (mode & 077) is
 // identity.ErrDenied, because a key that others could read is no longer ours alone. A missing file is fs.ErrNotExist.
 func LoadMasterKey(path string) (*MasterKey, error) {
+	raw, err := readKeyFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parseKeyFile(path, raw)
+}
+
+func parseKeyFile(path string, raw []byte) (*MasterKey, error) {
+	key, err := ParseMasterKey(string(raw))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
+}
+
+func readKeyFile(path string) ([]byte, error) {
 	f, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
@@ -98,11 +114,7 @@ func LoadMasterKey(path string) (*MasterKey, error) {
 	if len(raw) > maxKeyFile {
 		return nil, fmt.Errorf("master key %s is larger than %d bytes: %w", path, maxKeyFile, identity.ErrInvalid)
 	}
-	key, err := ParseMasterKey(string(raw))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return key, nil
+	return raw, nil
 }
 
 // NewMasterKey makes a keyset with one new AES-256-GCM key.
@@ -125,7 +137,10 @@ func GenerateMasterKey(path string) (*MasterKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeNew(path, []byte(encoded+"\n")); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("write master key: %w", err)
+	}
+	if err := WriteNew(path, func(w io.Writer) error { return writeText(w, encoded) }); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("master key %s exists: %w", path, identity.ErrConflict)
 		}
@@ -169,41 +184,3 @@ func (*MasterKey) String() string { return "[redacted]" }
 
 // GoString never shows the key.
 func (*MasterKey) GoString() string { return "[redacted]" }
-
-// writeNew writes a file that must not exist. The content goes to a temporary name first and gets its own by a hard
-// link, which fails where the name is taken: nobody ever reads half a key, and of two writers one wins.
-func writeNew(path string, content []byte) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(dir, ".masterkey-*") // O_EXCL, mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	if err := writeSynced(tmp, content); err != nil {
-		return err
-	}
-	if err := os.Link(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func writeSynced(f *os.File, content []byte) error {
-	_, err := f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-// syncDir makes the new name durable: a key lost in a power cut would take everything it sealed with it.
-func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the folder just written to
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}

@@ -47,7 +47,7 @@ func BenchmarkIssue(b *testing.B) {
 		}
 	}
 	b.Run("ES256", func(b *testing.B) {
-		key := ring.current[ES256].private.(*ecdsa.PrivateKey)
+		key := ring.current[keyUse{algorithm: ES256}].private.(*ecdsa.PrivateKey)
 		ratio(b, issue(ES256), func() {
 			sum := sha256.Sum256(message)
 			if _, err := ecdsa.SignASN1(rand.Reader, key, sum[:]); err != nil {
@@ -56,7 +56,7 @@ func BenchmarkIssue(b *testing.B) {
 		})
 	})
 	b.Run("EdDSA", func(b *testing.B) {
-		key := ring.current[EdDSA].private.(ed25519.PrivateKey)
+		key := ring.current[keyUse{algorithm: EdDSA}].private.(ed25519.PrivateKey)
 		ratio(b, issue(EdDSA), func() {
 			if _, err := key.Sign(nil, message, crypto.Hash(0)); err != nil {
 				b.Fatal(err)
@@ -81,7 +81,7 @@ func BenchmarkVerify(b *testing.B) {
 		}
 	}
 	b.Run("ES256", func(b *testing.B) {
-		key := ring.current[ES256].private.(*ecdsa.PrivateKey)
+		key := ring.current[keyUse{algorithm: ES256}].private.(*ecdsa.PrivateKey)
 		sum := sha256.Sum256(message)
 		signature, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
 		if err != nil {
@@ -95,7 +95,7 @@ func BenchmarkVerify(b *testing.B) {
 		})
 	})
 	b.Run("EdDSA", func(b *testing.B) {
-		key := ring.current[EdDSA].private.(ed25519.PrivateKey)
+		key := ring.current[keyUse{algorithm: EdDSA}].private.(ed25519.PrivateKey)
 		public, signature := key.Public().(ed25519.PublicKey), ed25519.Sign(key, message)
 		ratio(b, verify(b, EdDSA), func() {
 			if !ed25519.Verify(public, message, signature) {

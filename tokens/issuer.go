@@ -12,6 +12,9 @@ import (
 	"sallyport/tokens/jws"
 )
 
+// ErrTooLong says that a token would be longer than anybody reads, jws.MaxMessage.
+var ErrTooLong = errors.New("token too long")
+
 // Issued is a signed token and what its maker must remember of it.
 type Issued struct {
 	// Token is the compact JWS: a secret.
@@ -24,23 +27,44 @@ type Issued struct {
 
 // Issuer signs tokens with the current keys of one Keyring. Safe for concurrent use.
 type Issuer struct {
-	url   string
-	ring  *Keyring
-	now   func() time.Time
-	newID func() string
+	url         string
+	ring        *Keyring
+	application string
+	now         func() time.Time
+	newID       func() string
 }
 
-// NewIssuer returns an Issuer whose tokens carry url as iss.
+// NewIssuer returns an Issuer whose tokens carry url as iss. It signs with the keys that applications share.
 func NewIssuer(url string, ring *Keyring, now func() time.Time) *Issuer {
 	return &Issuer{url: url, ring: ring, now: now, newID: randomID}
+}
+
+// Pinned returns an Issuer that signs with the application's own keys and no others.
+func (i *Issuer) Pinned(application string) *Issuer {
+	own := *i
+	own.application = application
+	return &own
+}
+
+// current returns the key that signs with an algorithm.
+func (i *Issuer) current(alg Algorithm) (*ringKey, error) {
+	k := i.ring.current[keyUse{alg, i.application}]
+	switch {
+	case k != nil:
+		return k, nil
+	case i.application != "":
+		return nil, fmt.Errorf("application %q has no current signing key for %q", i.application, alg)
+	default:
+		return nil, fmt.Errorf("no current signing key for %q", alg)
+	}
 }
 
 // Issue signs an access token with the current key of an algorithm (not HS256). Every error is a fault of ours: a Spec
 // from which no sound token can be made, or no current key.
 func (i *Issuer) Issue(alg Algorithm, spec Spec) (Issued, error) {
-	k := i.ring.current[alg]
-	if k == nil {
-		return Issued{}, fmt.Errorf("no current signing key for %q", alg)
+	k, err := i.current(alg)
+	if err != nil {
+		return Issued{}, err
 	}
 	return i.issue(k.header, k.method, k.private, spec)
 }
@@ -128,7 +152,7 @@ func sign(header string, payload []byte, m jwt.SigningMethod, key any) (string, 
 	token := input + "." + base64.RawURLEncoding.EncodeToString(signature)
 	if len(token) > jws.MaxMessage {
 		// Nobody, we included, would read it.
-		return "", fmt.Errorf("longer than %d bytes", jws.MaxMessage)
+		return "", fmt.Errorf("%w: more than %d bytes", ErrTooLong, jws.MaxMessage)
 	}
 	return token, nil
 }

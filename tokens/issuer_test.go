@@ -51,7 +51,7 @@ func TestOPT06_WhatAnAccessTokenSays(t *testing.T) {
 				t.Errorf("issued %v, expires %v", out.IssuedAt, out.ExpiresAt)
 			}
 			// Somebody else's parser with all its checks agrees.
-			k, _ := issuer.ring.Current(c.alg)
+			k, _ := issuer.ring.Current(c.alg, "")
 			_, err = jwt.Parse(out.Token, func(*jwt.Token) (any, error) { return k.Public, nil },
 				jwt.WithValidMethods([]string{string(c.alg)}), jwt.WithIssuer(testIssuer), jwt.WithAudience(testAudience),
 				jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithStrictDecoding(), jwt.WithTimeFunc(fixedClock(moment())))

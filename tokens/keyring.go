@@ -26,7 +26,11 @@ type PublishedKey struct {
 	ID        string
 	Algorithm Algorithm
 	State     KeyState
-	CreatedAt time.Time
+	// Application is the id of the one application whose tokens it signs; empty: all that have no key of their own.
+	Application string
+	CreatedAt   time.Time
+	// CurrentAt and RetiredAt are zero until then.
+	CurrentAt, RetiredAt time.Time
 	// Public is *ecdsa.PublicKey, *rsa.PublicKey or ed25519.PublicKey.
 	Public crypto.PublicKey
 }
@@ -34,25 +38,30 @@ type PublishedKey struct {
 // Keyring holds the signing keys of one moment, parsed once. It never changes and is safe for concurrent use.
 type Keyring struct {
 	keys    []ringKey // oldest first
-	current map[Algorithm]*ringKey
+	current map[keyUse]*ringKey
 	set     jws.Set
 	jwks    []byte
+}
+
+// keyUse is what one key at a time signs for.
+type keyUse struct {
+	algorithm   Algorithm
+	application string
 }
 
 // ringKey is a key ready to sign.
 type ringKey struct {
 	PublishedKey
-	private   crypto.Signer
-	currentAt time.Time
-	method    jwt.SigningMethod
-	header    string // of an access token: base64url with the dot that follows
+	private crypto.Signer
+	method  jwt.SigningMethod
+	header  string // of an access token: base64url with the dot that follows
 }
 
 // NewKeyring parses the keys. A key that cannot be read, whose id is not its thumbprint, or that occurs twice is an
-// error that names its id. Should two keys of an algorithm be current, the one that became so last signs. No keys at
-// all make a Keyring that can neither sign nor verify.
+// error that names its id. Should two keys of one use be current, the one that became so last signs. No keys at all make
+// a Keyring that can neither sign nor verify.
 func NewKeyring(keys []StoredKey) (*Keyring, error) {
-	ring := &Keyring{current: make(map[Algorithm]*ringKey)}
+	ring := &Keyring{current: make(map[keyUse]*ringKey)}
 	for _, stored := range keys {
 		k, err := newRingKey(stored)
 		if err != nil {
@@ -65,9 +74,10 @@ func NewKeyring(keys []StoredKey) (*Keyring, error) {
 	})
 	for i := range ring.keys {
 		k := &ring.keys[i]
-		old := ring.current[k.Algorithm]
-		if k.State == KeyCurrent && (old == nil || !k.currentAt.Before(old.currentAt)) {
-			ring.current[k.Algorithm] = k
+		use := keyUse{k.Algorithm, k.Application}
+		old := ring.current[use]
+		if k.State == KeyCurrent && (old == nil || !k.CurrentAt.Before(old.CurrentAt)) {
+			ring.current[use] = k
 		}
 	}
 	return ring, ring.publish()
@@ -91,13 +101,13 @@ func newRingKey(stored StoredKey) (ringKey, error) {
 	}
 	return ringKey{
 		PublishedKey: PublishedKey{
-			ID: id, Algorithm: stored.Algorithm, State: stored.State, CreatedAt: stored.CreatedAt,
+			ID: id, Algorithm: stored.Algorithm, State: stored.State, Application: stored.Application,
+			CreatedAt: stored.CreatedAt, CurrentAt: stored.CurrentAt, RetiredAt: stored.RetiredAt,
 			Public: private.Public(),
 		},
-		private:   private,
-		currentAt: stored.CurrentAt,
-		method:    signingMethod(stored.Algorithm),
-		header:    encodeHeader(stored.Algorithm, typeAccessToken, id),
+		private: private,
+		method:  signingMethod(stored.Algorithm),
+		header:  encodeHeader(stored.Algorithm, typeAccessToken, id),
 	}, nil
 }
 
@@ -123,8 +133,8 @@ func (r *Keyring) publish() error {
 	return nil
 }
 
-// JWKS returns the JWK set to publish (RFC 7517 section 5): every key, whatever its state, oldest first, so that equal
-// keyrings give equal bytes.
+// JWKS returns the JWK set to publish (RFC 7517 section 5): every key, whatever its state and whosever tokens it signs,
+// oldest first, so that equal keyrings give equal bytes.
 func (r *Keyring) JWKS() []byte { return bytes.Clone(r.jwks) }
 
 // Published returns every key, whatever its state, oldest first.
@@ -160,9 +170,10 @@ func (r *Keyring) Lookup(kid string) (PublishedKey, bool) {
 	return PublishedKey{}, false
 }
 
-// Current returns the key that signs with an algorithm now.
-func (r *Keyring) Current(alg Algorithm) (PublishedKey, bool) {
-	if k := r.current[alg]; k != nil {
+// Current returns the key that signs with an algorithm now: the application's own one, or with an empty id the one that
+// all others share.
+func (r *Keyring) Current(alg Algorithm, application string) (PublishedKey, bool) {
+	if k := r.current[keyUse{alg, application}]; k != nil {
 		return k.PublishedKey, true
 	}
 	return PublishedKey{}, false

@@ -168,10 +168,10 @@ func TestTheKeyThatBecameCurrentLastSigns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k, ok := ring.Current(ES256); !ok || k.ID != b.ID {
+	if k, ok := ring.Current(ES256, ""); !ok || k.ID != b.ID {
 		t.Errorf("current is %s", k.ID)
 	}
-	if _, ok := ring.Current(RS256); ok {
+	if _, ok := ring.Current(RS256, ""); ok {
 		t.Error("a key of an algorithm without keys")
 	}
 }
@@ -210,5 +210,90 @@ func TestSTO03_TokensVerifyThroughoutARotation(t *testing.T) {
 	}
 	if _, err := NewVerifier(testIssuer, gone, fixedClock(moment())).Verify(out.Token, testAudience); !errors.Is(err, identity.ErrBadCredentials) {
 		t.Errorf("a deleted key: %v", err)
+	}
+}
+
+// pinnedRing holds a shared key, one of the application "legacy" and the next of both.
+func pinnedRing(t *testing.T) (ring *Keyring, shared, own StoredKey) {
+	t.Helper()
+	shared, own = fixedKey(t, "es256", ES256, KeyCurrent, time.Hour), fixedKey(t, "es256-next", ES256, KeyCurrent, 0)
+	own.Application = "legacy"
+	own.CurrentAt, shared.CurrentAt = moment(), moment().Add(-time.Minute)
+	ring, err := NewKeyring([]StoredKey{shared, own})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring, shared, own
+}
+
+func TestAPinnedKeySignsForItsApplicationAlone(t *testing.T) {
+	ring, shared, own := pinnedRing(t)
+	issuer := fixedIssuer(t, ring)
+	kid := func(i *Issuer) string {
+		out, err := i.Issue(ES256, fullSpec())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := jws.Parse(out.Token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Header.KeyID
+	}
+	if got := kid(issuer); got != shared.ID {
+		t.Errorf("tokens of the others are signed with %s", got)
+	}
+	if got := kid(issuer.Pinned("legacy")); got != own.ID {
+		t.Errorf("its tokens are signed with %s", got)
+	}
+	if k, ok := ring.Current(ES256, "legacy"); !ok || k.ID != own.ID || k.Application != "legacy" {
+		t.Errorf("its current key is %+v", k)
+	}
+	// No key of its own is a fault: a token signed with the shared key would be refused where only its own is known.
+	if _, err := issuer.Pinned("other").Issue(ES256, fullSpec()); err == nil {
+		t.Error("an application without a key of its own got a token")
+	}
+	if _, err := issuer.Pinned("other").Sign(ES256, "JWT", []byte(`{}`)); err == nil {
+		t.Error("an application without a key of its own got a signature")
+	}
+}
+
+func TestAPinnedKeyVerifiesNothingForAnother(t *testing.T) {
+	ring, _, _ := pinnedRing(t)
+	issuer, verifier := fixedIssuer(t, ring), NewVerifier(testIssuer, ring, fixedClock(moment()))
+	token := func(i *Issuer) string {
+		out, err := i.Issue(ES256, fullSpec())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Token
+	}
+	signed, err := issuer.Pinned("legacy").Sign(ES256, "JWT", []byte(`{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, shared := token(issuer.Pinned("legacy")), token(issuer)
+	for name, c := range map[string]struct {
+		by          *Verifier
+		own, shared bool
+	}{
+		"the application itself takes both": {verifier.For("legacy"), true, true},
+		"another application":               {verifier.For("other"), false, true},
+		"nobody in particular":              {verifier, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := c.by.Verify(own, testAudience); (err == nil) != c.own || err != nil && !errors.Is(err, identity.ErrBadCredentials) {
+				t.Errorf("a token of the pinned key: %v", err)
+			}
+			if _, err := c.by.VerifySigned(signed, "JWT"); (err == nil) != c.own || err != nil && !errors.Is(err, identity.ErrBadCredentials) {
+				t.Errorf("a message of the pinned key: %v", err)
+			}
+			if _, err := c.by.Verify(shared, testAudience); (err == nil) != c.shared {
+				t.Errorf("a token of the shared key: %v", err)
+			}
+		})
+	}
+	if set, err := jws.ParseSet(ring.JWKS()); err != nil || set.Len() != 2 {
+		t.Errorf("%d keys are published, %v", set.Len(), err)
 	}
 }

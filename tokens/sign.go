@@ -2,7 +2,6 @@ package tokens
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"sallyport/tokens/jws"
@@ -12,9 +11,9 @@ import (
 // belong to whoever makes it. typ is the header's type; that of an access token is refused, so that Issue remains the
 // only way to one. The payload must be a strict JSON object.
 func (i *Issuer) Sign(alg Algorithm, typ string, payload []byte) (string, error) {
-	k := i.ring.current[alg]
-	if k == nil {
-		return "", fmt.Errorf("no current signing key for %q", alg)
+	k, err := i.current(alg)
+	if err != nil {
+		return "", err
 	}
 	// Media types have no case, and may be written out (RFC 7515 section 4.1.9).
 	if !validText(typ) || strings.EqualFold(strings.TrimPrefix(strings.ToLower(typ), "application/"), typeAccessToken) {

@@ -23,7 +23,9 @@ type StoredKey struct {
 	Algorithm Algorithm
 	State     KeyState
 	Private   []byte
-	CreatedAt time.Time
+	// Application is the id of the one application whose tokens it signs; empty: all that have no key of their own.
+	Application string
+	CreatedAt   time.Time
 	// CurrentAt and RetiredAt are zero until then.
 	CurrentAt, RetiredAt time.Time
 }
@@ -33,10 +35,11 @@ type KeyStore interface {
 	// SigningKeys lists all, oldest first.
 	SigningKeys(ctx context.Context) ([]StoredKey, error)
 	// CreateSigningKey answers identity.ErrConflict when a key in the same state (next or current) exists for the
-	// algorithm, so that two processes that start together make one.
+	// application and algorithm, so that two processes that start together make one.
 	CreateSigningKey(ctx context.Context, k StoredKey) error
-	// SetSigningKeyState moves a key on.
+	// SetSigningKeyState moves a key on: next to current, next or current to retired. identity.ErrNotFound for an unknown
+	// key, identity.ErrConflict for one in another state and for a second current one.
 	SetSigningKeyState(ctx context.Context, id string, s KeyState, at time.Time) error
-	// DeleteSigningKey removes a retired key.
+	// DeleteSigningKey removes a retired key: identity.ErrNotFound and identity.ErrConflict as above.
 	DeleteSigningKey(ctx context.Context, id string) error
 }

@@ -15,14 +15,24 @@ const skew = 30 * time.Second
 
 // Verifier verifies our own access tokens with the public keys of one Keyring. Safe for concurrent use.
 type Verifier struct {
-	issuer string
-	ring   *Keyring
-	now    func() time.Time
+	issuer      string
+	ring        *Keyring
+	application string
+	now         func() time.Time
 }
 
-// NewVerifier returns a Verifier of tokens whose iss is exactly issuer.
+// NewVerifier returns a Verifier of tokens whose iss is exactly issuer. Keys that are pinned to an application verify
+// nothing for it, see For.
 func NewVerifier(issuer string, ring *Keyring, now func() time.Time) *Verifier {
 	return &Verifier{issuer: issuer, ring: ring, now: now}
+}
+
+// For returns a Verifier that also takes what the application's own keys signed. What another application's key signed
+// is no token of this one, whatever its claims say.
+func (v *Verifier) For(application string) *Verifier {
+	own := *v
+	own.application = application
+	return &own
 }
 
 // Verify returns the claims of an access token that a key of the ring signed for the audience. The kid picks the key,
@@ -40,17 +50,22 @@ func (v *Verifier) Verify(raw, audience string) (Claims, error) {
 	return v.check(m.Header.KeyID, payload, audience)
 }
 
-// VerifyHMAC is Verify for a token signed with an application's own secret (HS256 only). A secret that
-// jws.CheckSecret refuses is a fault of ours, so neither of the two errors.
-func (v *Verifier) VerifyHMAC(raw, audience string, secret []byte) (Claims, error) {
-	if err := jws.CheckSecret(secret); err != nil {
-		return Claims{}, err
+// VerifyHMAC is Verify for a token signed with an application's own secret (HS256 only), or with a former one while
+// tokens of it live. A secret that jws.CheckSecret refuses is a fault of ours, so neither of the two errors.
+func (v *Verifier) VerifyHMAC(raw, audience string, secret []byte, former ...[]byte) (Claims, error) {
+	for _, s := range append([][]byte{secret}, former...) {
+		if err := jws.CheckSecret(s); err != nil {
+			return Claims{}, err
+		}
 	}
 	m, err := parse(raw, typeAccessToken)
 	if err != nil {
 		return Claims{}, refuse(err)
 	}
 	payload, err := jws.VerifyHMAC(m, secret, string(HS256))
+	for i := 0; err != nil && i < len(former); i++ {
+		payload, err = jws.VerifyHMAC(m, former[i], string(HS256))
+	}
 	if err != nil {
 		return Claims{}, refuse(err)
 	}
@@ -74,6 +89,9 @@ func parse(raw, typ string) (jws.Message, error) {
 func (v *Verifier) verifySignature(m jws.Message) ([]byte, error) {
 	if m.Header.KeyID == "" {
 		return nil, errors.New("no kid")
+	}
+	if k, ok := v.ring.Lookup(m.Header.KeyID); ok && k.Application != "" && k.Application != v.application {
+		return nil, errors.New("the key is pinned to another application")
 	}
 	if m.Header.Algorithm == string(ES256) && !isLowS(m.Signature()) {
 		return nil, jws.ErrSignature

@@ -48,7 +48,7 @@ func TestVerifyReturnsWhatWasIssued(t *testing.T) {
 					got, err = verifier.VerifyHMAC(out.Token, testAudience, secret)
 				}
 			} else {
-				want.KeyID = ring.current[alg].ID
+				want.KeyID = ring.current[keyUse{algorithm: alg}].ID
 				if out, err = issuer.Issue(alg, spec); err == nil {
 					got, err = verifier.Verify(out.Token, testAudience)
 				}
@@ -66,7 +66,7 @@ func TestVerifyReturnsWhatWasIssued(t *testing.T) {
 // TestOPT06_BrokenClaims breaks one claim of a token whose signature is right.
 func TestOPT06_BrokenClaims(t *testing.T) {
 	ring := fixedRing(t)
-	k := ring.current[EdDSA]
+	k := ring.current[keyUse{algorithm: EdDSA}]
 	header := fmt.Sprintf(`{"alg":"EdDSA","typ":"at+jwt","kid":%q}`, k.ID)
 	verifier := NewVerifier(testIssuer, ring, fixedClock(moment()))
 	now := moment().Unix()
@@ -157,7 +157,7 @@ func checkRefusal(t *testing.T, got Claims, err, want error) {
 // TestOPT06_BrokenMessages breaks the envelope around sound claims.
 func TestOPT06_BrokenMessages(t *testing.T) {
 	ring := fixedRing(t)
-	es, rs, ed := ring.current[ES256], ring.current[RS256], ring.current[EdDSA]
+	es, rs, ed := ring.current[keyUse{algorithm: ES256}], ring.current[keyUse{algorithm: RS256}], ring.current[keyUse{algorithm: EdDSA}]
 	foreign, err := Generate(ES256, KeyCurrent, moment())
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +263,7 @@ func otherS(t *testing.T, encoded string) []byte {
 
 func TestTheSecondECDSASignatureIsValidElsewhere(t *testing.T) {
 	ring := fixedRing(t)
-	k := ring.current[ES256]
+	k := ring.current[keyUse{algorithm: ES256}]
 	for range 32 {
 		out, err := fixedIssuer(t, ring).Issue(ES256, fullSpec())
 		if err != nil {

@@ -23,7 +23,20 @@ type Account struct {
 	Disabled   bool
 	CreatedAt  time.Time
 	SignedInAt time.Time // zero: never
+	// Kind is PersonAccount, or ServiceAccount for an account that nobody signs in to: only its API keys act for it.
+	Kind AccountKind
+	// Roles are a service account's own, given by an administrator; a person's come from the mapping.
+	Roles []string
 }
+
+// AccountKind tells people from services.
+type AccountKind string
+
+// The kinds of account.
+const (
+	PersonAccount  AccountKind = "person"
+	ServiceAccount AccountKind = "service"
+)
 
 // LinkedIdentity is an upstream identity that opens an account: (Provider, Subject) → AccountID.
 type LinkedIdentity struct {
@@ -69,9 +82,11 @@ type Store interface {
 	AccountByName(ctx context.Context, usernameKey string) (Account, error)
 	// Accounts lists by UsernameKey, starting after the given one.
 	Accounts(ctx context.Context, after string, limit int) ([]Account, error)
-	// UpdateAccount rewrites everything but ID, Username, UsernameKey and CreatedAt.
+	// UpdateAccount rewrites everything but ID, Username, UsernameKey, Kind, Roles and CreatedAt.
 	UpdateAccount(ctx context.Context, a Account) error
 
+	// SetAccountRoles replaces a service account's roles: identity.ErrNotFound for any other account.
+	SetAccountRoles(ctx context.Context, id string, roles []string) error
 	CreateIdentity(ctx context.Context, l LinkedIdentity) error
 	Identity(ctx context.Context, provider, subject string) (LinkedIdentity, error)
 	// Identities lists those of one account, oldest first.
@@ -91,4 +106,5 @@ type Store interface {
 	Grants(ctx context.Context, accountID string) ([]ManualGrant, error)
 	// GrantHolders lists accounts, disabled ones left out, that hold the permission.
 	GrantHolders(ctx context.Context, permission string) ([]string, error)
+	FailureStore
 }

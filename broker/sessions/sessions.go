@@ -4,6 +4,7 @@ package sessions
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -28,6 +29,8 @@ const (
 	Pending State = "pending"
 	Active  State = "active"
 	Ended   State = "ended"
+	// Suspended is a key that came back from a backup and waits for an administrator.
+	Suspended State = "suspended"
 )
 
 // Session is a sign-in that holds. Ending a parent ends its children.
@@ -55,6 +58,8 @@ type Session struct {
 	EndReason string
 	// Address and UserAgent are of the request that made it, for the owner to recognise.
 	Address, UserAgent string
+	// Remembered: the person asked the browser to keep its cookie.
+	Remembered bool
 	// Embedder vouched for the person, in a page of Origin; both are empty for every kind but Embed.
 	Embedder, Origin string
 }
@@ -79,6 +84,13 @@ type SessionStore interface {
 	EndSession(ctx context.Context, id, reason string, at time.Time) ([]string, error)
 	// EndSessions does so for everything of an account.
 	EndSessions(ctx context.Context, accountID, reason string, at time.Time) ([]string, error)
+	// LiveSessions lists those that live at now, by id.
+	LiveSessions(ctx context.Context, f Filter, now time.Time) ([]Session, error)
+	// ActivateSession makes a pending session active, opened by a cookie of the given value ("": by none):
+	// identity.ErrConflict when it is not pending (any more).
+	ActivateSession(ctx context.Context, id, token string) error
+	// MoveSession notes that a session is used from another address: identity.ErrConflict when somebody noted it first.
+	MoveSession(ctx context.Context, id, from, to string) error
 	// TouchSessions moves LastSeenAt forward, never back.
 	TouchSessions(ctx context.Context, seen map[string]time.Time) error
 }
@@ -92,6 +104,8 @@ const (
 	HandOver Purpose = "hand_over"
 	// Setup makes the first administrator.
 	Setup Purpose = "setup"
+	// Ticket opens a WebSocket for a session, where a browser cannot send a header.
+	Ticket Purpose = "ticket"
 )
 
 // Code is a one-use secret of at least 128 random bits, kept hashed.
@@ -135,6 +149,28 @@ type Key struct {
 	LastUsedAt time.Time // zero: never
 	EndedAt    time.Time
 	EndReason  string
+	// Networks it may be used from; none: from anywhere.
+	Networks []netip.Prefix
+	// ReadOnly keys do nothing that changes anything (GET, HEAD and OPTIONS only).
+	ReadOnly bool
+	// Requests per Per are what it may make; zero: no limit of its own.
+	Requests int
+	Per      time.Duration
+	// Successor is the id of the key that takes its place; empty: none yet.
+	Successor string
+}
+
+// Never is the end of what never ends by itself: late enough for anybody, and a time like all others.
+func Never() time.Time { return time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC) }
+
+// Filter narrows a list of what lives. Empty fields narrow nothing.
+type Filter struct {
+	// Application and Provider are ids; State is for keys only, Provider for sessions only.
+	Application, Provider string
+	State                 State
+	// After is the id that the list begins after, Limit how long it is at most.
+	After string
+	Limit int
 }
 
 // Live reports whether the key opens anything at the given time.
@@ -155,6 +191,13 @@ type KeyStore interface {
 	EndKey(ctx context.Context, accountID, id, reason string, at time.Time) error
 	// EndKeys ends all of an account's and returns the ids that ended now.
 	EndKeys(ctx context.Context, accountID, reason string, at time.Time) ([]string, error)
+	// LiveKeys lists those that have neither ended nor expired at now, by id.
+	LiveKeys(ctx context.Context, f Filter, now time.Time) ([]Key, error)
+	// ActivateKey makes a key active that is in the given state: identity.ErrConflict when it is in another one.
+	ActivateKey(ctx context.Context, id string, from State) error
+	// SucceedKey names a living key's one successor and lets it end at until: identity.ErrConflict when it has one or is
+	// none of the account's living keys.
+	SucceedKey(ctx context.Context, accountID, id, successor string, until time.Time) error
 	// TouchKeys moves LastUsedAt forward, never back.
 	TouchKeys(ctx context.Context, used map[string]time.Time) error
 }
@@ -164,4 +207,7 @@ type Store interface {
 	SessionStore
 	CodeStore
 	KeyStore
+	RefreshStore
+	RevocationStore
+	VerificationStore
 }

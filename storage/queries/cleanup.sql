@@ -22,5 +22,23 @@ WHERE id IN (
     LIMIT $1
 );
 
+-- name: CleanRefresh :execrows
+DELETE FROM refresh_tokens
+WHERE hash IN (SELECT r.hash FROM refresh_tokens r WHERE r.expires_at <= $1 ORDER BY r.expires_at LIMIT $2);
+
+-- name: CleanRevokedTokens :execrows
+DELETE FROM revoked_tokens
+WHERE id IN (SELECT r.id FROM revoked_tokens r WHERE r.expires_at <= $1 ORDER BY r.expires_at LIMIT $2);
+
+-- name: CleanFailures :execrows
+DELETE FROM failures WHERE key IN (SELECT f.key FROM failures f WHERE f.until <= $1 ORDER BY f.until LIMIT $2);
+
+-- name: CleanVerifications :execrows
+DELETE FROM verifications
+WHERE id IN (SELECT v.id FROM verifications v WHERE v.expires_at <= $1 ORDER BY v.expires_at LIMIT $2);
+
+-- name: CleanCutoffs :execrows
+DELETE FROM cutoffs WHERE done AND at < $1;
+
 -- name: CleanChanges :execrows
 DELETE FROM changes WHERE seq IN (SELECT c.seq FROM changes c WHERE c.seq < $1 ORDER BY c.seq LIMIT $2);

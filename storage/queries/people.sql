@@ -1,6 +1,7 @@
 -- name: CreateAccount :execrows
-INSERT INTO accounts (id, username, username_key, name, email, email_verified, disabled, created_at, signed_in_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO accounts (id, username, username_key, name, email, email_verified, disabled, created_at, signed_in_at,
+                      kind, roles)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT DO NOTHING;
 
 -- name: Account :one
@@ -16,6 +17,9 @@ SELECT * FROM accounts WHERE username_key > $1 ORDER BY username_key LIMIT $2;
 UPDATE accounts
 SET name = $2, email = $3, email_verified = $4, disabled = $5, signed_in_at = $6
 WHERE id = $1;
+
+-- name: SetAccountRoles :execrows
+UPDATE accounts SET roles = $2 WHERE id = $1 AND kind = 'service';
 
 -- name: CreateIdentity :execrows
 INSERT INTO identities (provider, subject, account_id, snapshot, upstream_session, upstream_sealed, fetched_at,

@@ -1,8 +1,8 @@
 -- name: CreateSession :execrows
 INSERT INTO sessions (id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr,
                       auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address,
-                      user_agent, embedder, origin)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+                      user_agent, embedder, origin, remembered)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 ON CONFLICT DO NOTHING;
 
 -- name: SessionOpen :one
@@ -19,6 +19,14 @@ SELECT * FROM sessions
 WHERE account_id = sqlc.arg(account_id) AND ended_at IS NULL AND expires_at > sqlc.arg(now)
   AND (idle_ms = 0 OR last_seen_at + idle_ms > sqlc.arg(now))
 ORDER BY created_at DESC, id;
+
+-- name: LiveSessions :many
+SELECT * FROM sessions
+WHERE state = 'active' AND ended_at IS NULL AND expires_at > sqlc.arg(now) AND (idle_ms = 0 OR last_seen_at + idle_ms > sqlc.arg(now))
+  AND id > sqlc.arg(after)
+  AND (application = sqlc.narg(application) OR sqlc.narg(application) IS NULL)
+  AND (provider = sqlc.narg(provider) OR sqlc.narg(provider) IS NULL)
+ORDER BY id LIMIT $1;
 
 -- name: EndSession :many
 WITH RECURSIVE tree (id) AS (

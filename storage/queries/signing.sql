@@ -2,8 +2,8 @@
 SELECT * FROM signing_keys ORDER BY created_at, id;
 
 -- name: CreateSigningKey :execrows
-INSERT INTO signing_keys (id, algorithm, state, private_sealed, created_at, current_at, retired_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO signing_keys (id, algorithm, state, private_sealed, created_at, current_at, retired_at, application)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT DO NOTHING;
 
 -- name: SigningKeyExists :one

@@ -85,8 +85,9 @@ func TestLookupsUseAnIndex(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no queries (%v)", err)
 	}
-	// Signing keys are a handful; setup codes are spent once in the life of a house; HoldsData stops at the first row.
-	small := []string{"SigningKeys", "SpendCodes", "HoldsData"}
+	// Signing keys are a handful, and there is one cut-off at most for each application and provider; setup codes are
+	// spent once in the life of a house; HoldsData stops at the first row; clearing all failures reads all.
+	small := []string{"SigningKeys", "SpendCodes", "HoldsData", "Cutoffs", "CleanCutoffs", "ClearFailures"}
 	seen := 0
 	for _, file := range files {
 		for name, query := range queriesIn(t, file) {
@@ -115,7 +116,7 @@ func queriesIn(t *testing.T, file string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parameter := regexp.MustCompile(`\$\d+|sqlc\.arg\(\w+\)`)
+	parameter := regexp.MustCompile(`\$\d+|sqlc\.n?arg\(\w+\)`)
 	queries := map[string]string{}
 	for _, part := range strings.Split(string(b), "-- name: ")[1:] {
 		head, query, _ := strings.Cut(part, "\n")

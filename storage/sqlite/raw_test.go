@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -39,7 +40,10 @@ func rawExec(t testing.TB, path, statement string) {
 // secrets are what a test run issues; each must be long enough not to be found by chance.
 func secrets() map[string]string {
 	s := map[string]string{}
-	for _, name := range []string{"session token", "code", "key secret", "upstream", "private key", "setting"} {
+	for _, name := range []string{
+		"session token", "code", "key secret", "upstream", "private key", "setting", "refresh token", "successor",
+		"refresh answer", "verification code", "activated token",
+	} {
 		s[name] = "canary/" + name + "/5f0c3a9e+7b?d1"
 	}
 	return s
@@ -77,14 +81,20 @@ func writeSecrets(t testing.TB, s broker.Store, x map[string]string) {
 			tx.CreateKey(ctx, sessions.Key{ID: "k1", AccountID: "a1"}, x["key secret"]),
 			tx.CreateSigningKey(ctx, tokens.StoredKey{ID: "j1", Private: []byte(x["private key"])}),
 			tx.PutSealedSetting(ctx, "name", []byte(x["setting"])),
+			tx.CreateSession(ctx, sessions.Session{ID: "s2", State: sessions.Pending, ExpiresAt: now}, ""),
+			tx.ActivateSession(ctx, "s2", x["activated token"]),
+			tx.PutRefresh(ctx, x["refresh token"], sessions.Refresh{SessionID: "s2", ExpiresAt: now.Add(time.Hour)}),
+			tx.PutRefresh(ctx, x["successor"], sessions.Refresh{SessionID: "s2", ExpiresAt: now.Add(time.Hour)}),
+			tx.PutVerification(ctx, sessions.Verification{ID: "v1", Code: x["verification code"], SessionID: "s2"}),
 			tx.Append(ctx, audit.Event{Type: audit.KeyCreated, At: now, Outcome: audit.Success}),
 		} {
 			if err != nil {
 				return err
 			}
 		}
-		_, err := tx.TakeCode(ctx, sessions.Setup, x["code"], now)
-		return err
+		_, err1 := tx.TakeCode(ctx, sessions.Setup, x["code"], now)
+		_, err2 := tx.TakeRefresh(ctx, x["refresh token"], x["successor"], []byte(x["refresh answer"]), now)
+		return errors.Join(err1, err2)
 	})
 	if err != nil {
 		t.Fatal(err)

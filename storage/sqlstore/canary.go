@@ -17,28 +17,57 @@ var ErrWrongMasterKey = errors.New("the master key does not open this store")
 
 const canaryRow = "master_key_canary"
 
+func canaryPlace() storage.Place {
+	return storage.Place{Table: "meta", Row: []string{canaryRow}, Column: "value"}
+}
+
 // checkMasterKey opens the canary, a known text that was sealed when the store was new. In a store that holds nothing
 // yet it is written; a store with data and without canary has been tampered with and is refused.
 func (s *Store) checkMasterKey(ctx context.Context) error {
-	place := storage.Place{Table: "meta", Row: []string{canaryRow}, Column: "value"}
 	return s.Update(ctx, func(btx broker.Tx) error {
 		t, ok := btx.(*tx)
 		if !ok {
 			return fmt.Errorf("transaction is a %T", btx)
 		}
-		sealed, err := t.meta(ctx, canaryRow)
+		err := t.openCanary(ctx, s.sealer)
 		if errors.Is(err, identity.ErrNotFound) {
-			return t.writeCanary(ctx, place)
+			return t.writeCanary(ctx)
 		}
-		if err != nil {
-			return err
-		}
-		plain, err := s.sealer.Open(sealed, place)
-		if err != nil || !bytes.Equal(plain, []byte(canaryRow)) {
-			return ErrWrongMasterKey
-		}
-		return nil
+		return err
 	})
+}
+
+// UseMasterKey seals and opens with another master key from now on, without a stop: one with a key added, another one
+// promoted, or old ones dropped. One that does not open this store is ErrWrongMasterKey, and the former stays in use.
+func (s *Store) UseMasterKey(ctx context.Context, key *storage.MasterKey) error {
+	sealer, err := storage.NewSealer(key)
+	if err != nil {
+		return err
+	}
+	err = s.View(ctx, func(btx broker.Tx) error {
+		t, ok := btx.(*tx)
+		if !ok {
+			return fmt.Errorf("transaction is a %T", btx)
+		}
+		return t.openCanary(ctx, sealer)
+	})
+	if err != nil {
+		return err
+	}
+	return s.sealer.Use(key)
+}
+
+// openCanary answers identity.ErrNotFound where there is none.
+func (t *tx) openCanary(ctx context.Context, sealer *storage.Sealer) error {
+	sealed, err := t.meta(ctx, canaryRow)
+	if err != nil {
+		return err
+	}
+	plain, err := sealer.Open(sealed, canaryPlace())
+	if err != nil || !bytes.Equal(plain, []byte(canaryRow)) {
+		return ErrWrongMasterKey
+	}
+	return nil
 }
 
 func (t *tx) meta(ctx context.Context, name string) ([]byte, error) {
@@ -46,7 +75,7 @@ func (t *tx) meta(ctx context.Context, name string) ([]byte, error) {
 	return v, t.fail(ctx, "meta "+name, err)
 }
 
-func (t *tx) writeCanary(ctx context.Context, place storage.Place) error {
+func (t *tx) writeCanary(ctx context.Context) error {
 	holds, err := t.q.HoldsData(ctx)
 	if err != nil {
 		return t.fail(ctx, "look for data", err)
@@ -54,7 +83,7 @@ func (t *tx) writeCanary(ctx context.Context, place storage.Place) error {
 	if !holds.Valid || holds.Bool {
 		return fmt.Errorf("%w: it holds data, but not the row that tells its key", ErrWrongMasterKey)
 	}
-	sealed, err := t.store.sealer.Seal([]byte(canaryRow), place)
+	sealed, err := t.store.sealer.Seal([]byte(canaryRow), canaryPlace())
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ func (t *tx) Changed(ctx context.Context, kind broker.ChangeKind, changedAt time
 		if err != nil {
 			return t.fail(ctx, op, err)
 		}
+		t.changed = true
 	}
 	return nil
 }

@@ -18,6 +18,11 @@ func (t *tx) CleanUp(ctx context.Context, now, before time.Time, limit int) (int
 		func() (int64, error) { return t.q.CleanConsumed(ctx, ms(now), n) },
 		func() (int64, error) { return t.q.CleanSessions(ctx, n, when(before)) },
 		func() (int64, error) { return t.q.CleanKeys(ctx, n, when(before)) },
+		func() (int64, error) { return t.q.CleanRefresh(ctx, ms(now), n) },
+		func() (int64, error) { return t.q.CleanRevokedTokens(ctx, ms(now), n) },
+		func() (int64, error) { return t.q.CleanFailures(ctx, ms(now), n) },
+		func() (int64, error) { return t.q.CleanVerifications(ctx, ms(now), n) },
+		func() (int64, error) { return t.q.CleanCutoffs(ctx, ms(before)) },
 		func() (int64, error) { return t.q.CleanChanges(ctx, firstAt(before.Add(-changesKept)), n) },
 	} {
 		gone, err := clean()

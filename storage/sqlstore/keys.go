@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -27,11 +28,19 @@ func (t *tx) CreateKey(ctx context.Context, k sessions.Key, secret string) error
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
+	if slices.ContainsFunc(k.Networks, func(n netip.Prefix) bool { return !n.IsValid() }) {
+		return fmt.Errorf("%s: no network: %w", op, identity.ErrInvalid)
+	}
+	networks, err := list(prefixTexts(k.Networks))
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
 	n, err := t.q.CreateKey(ctx, db.CreateKeyParams{
 		ID: k.ID, SecretHash: storage.Hash(secret).Bytes(), Prefix: k.Prefix, Name: shown(k.Name),
 		State: string(k.State), AccountID: k.AccountID, Provider: k.Provider, Subject: k.Subject,
 		Application: k.Application, Roles: roles, CreatedAt: ms(k.CreatedAt), ExpiresAt: ms(k.ExpiresAt),
 		LastUsedAt: ms(k.LastUsedAt), EndedAt: when(k.EndedAt), EndReason: k.EndReason,
+		Networks: networks, ReadOnly: k.ReadOnly, RateRequests: int64(k.Requests), RatePerMs: k.Per.Milliseconds(),
 	})
 	return t.insert(ctx, op, n, err)
 }
@@ -77,13 +86,51 @@ func (t *tx) Keys(ctx context.Context, accountID string) ([]sessions.Key, error)
 }
 
 func key(row db.ApiKey) (sessions.Key, error) {
-	roles, err := unlist(row.Roles)
+	roles, err1 := unlist(row.Roles)
+	networks, err2 := prefixes(row.Networks)
 	return sessions.Key{
 		ID: row.ID, Prefix: row.Prefix, Name: row.Name, State: sessions.State(row.State), AccountID: row.AccountID,
 		Provider: row.Provider, Subject: row.Subject, Application: row.Application, Roles: roles,
 		CreatedAt: at(row.CreatedAt), ExpiresAt: at(row.ExpiresAt), LastUsedAt: at(row.LastUsedAt),
-		EndedAt: at(row.EndedAt.Int64), EndReason: row.EndReason,
-	}, err
+		EndedAt: at(row.EndedAt.Int64), EndReason: row.EndReason, Networks: networks, ReadOnly: row.ReadOnly,
+		Requests: int(row.RateRequests), Per: time.Duration(row.RatePerMs) * time.Millisecond, Successor: row.Successor,
+	}, errors.Join(err1, err2)
+}
+
+func prefixTexts(networks []netip.Prefix) []string {
+	texts := make([]string, 0, len(networks))
+	for _, n := range networks {
+		texts = append(texts, n.String())
+	}
+	return texts
+}
+
+// prefixes reads stored networks. One that cannot be read is an error: a key without it would open more.
+func prefixes(stored string) ([]netip.Prefix, error) {
+	texts, err := unlist(stored)
+	if err != nil {
+		return nil, err
+	}
+	return each(texts, func(text string) (netip.Prefix, error) {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return p, fmt.Errorf("stored network: %w", err)
+		}
+		return p, nil
+	})
+}
+
+func (t *tx) LiveKeys(ctx context.Context, f sessions.Filter, now time.Time) ([]sessions.Key, error) {
+	if !storable(f.Application, string(f.State), f.After) {
+		return nil, nil
+	}
+	rows, err := t.q.LiveKeys(ctx, db.LiveKeysParams{
+		Now: ms(now), After: f.After, Application: some(f.Application), State: some(string(f.State)), Limit: clamp(f.Limit),
+	})
+	if err != nil {
+		return nil, t.fail(ctx, "live keys", err)
+	}
+	return each(rows, key)
 }
 
 func (t *tx) EndKey(ctx context.Context, accountID, id, reason string, endedAt time.Time) error {

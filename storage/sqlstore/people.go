@@ -1,7 +1,9 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 
 	"sallyport/broker/people"
 	"sallyport/storage/sqlstore/internal/db"
@@ -9,12 +11,17 @@ import (
 
 func (t *tx) CreateAccount(ctx context.Context, a people.Account) error {
 	const op = "create account"
-	if err := exact(op, a.ID, a.Username, a.UsernameKey); err != nil {
+	if err := exact(op, a.ID, a.Username, a.UsernameKey, string(a.Kind)); err != nil {
 		return err
+	}
+	roles, err := list(a.Roles)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
 	}
 	n, err := t.q.CreateAccount(ctx, db.CreateAccountParams{
 		ID: a.ID, Username: a.Username, UsernameKey: a.UsernameKey, Name: shown(a.Name), Email: shown(a.Email),
 		EmailVerified: a.EmailVerified, Disabled: a.Disabled, CreatedAt: ms(a.CreatedAt), SignedInAt: ms(a.SignedInAt),
+		Kind: cmp.Or(string(a.Kind), string(people.PersonAccount)), Roles: roles,
 	})
 	return t.insert(ctx, op, n, err)
 }
@@ -55,6 +62,19 @@ func (t *tx) Accounts(ctx context.Context, after string, limit int) ([]people.Ac
 	return each(rows, account)
 }
 
+func (t *tx) SetAccountRoles(ctx context.Context, id string, roles []string) error {
+	const op = "set account roles"
+	if err := findable(op, id); err != nil {
+		return err
+	}
+	texts, err := list(roles)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	n, err := t.q.SetAccountRoles(ctx, id, texts)
+	return t.update(ctx, op, n, err)
+}
+
 func (t *tx) UpdateAccount(ctx context.Context, a people.Account) error {
 	const op = "update account"
 	if err := findable(op, a.ID); err != nil {
@@ -68,11 +88,12 @@ func (t *tx) UpdateAccount(ctx context.Context, a people.Account) error {
 }
 
 func account(row db.Account) (people.Account, error) {
+	roles, err := unlist(row.Roles)
 	return people.Account{
 		ID: row.ID, Username: row.Username, UsernameKey: row.UsernameKey, Name: row.Name, Email: row.Email,
 		EmailVerified: row.EmailVerified, Disabled: row.Disabled, CreatedAt: at(row.CreatedAt),
-		SignedInAt: at(row.SignedInAt),
-	}, nil
+		SignedInAt: at(row.SignedInAt), Kind: people.AccountKind(row.Kind), Roles: roles,
+	}, err
 }
 
 func (t *tx) CreateGrant(ctx context.Context, g people.ManualGrant) error {

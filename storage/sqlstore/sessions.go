@@ -34,7 +34,7 @@ func (t *tx) CreateSession(ctx context.Context, s sessions.Session, token string
 		AuthTime: ms(s.AuthTime), CreatedAt: ms(s.CreatedAt), LastSeenAt: ms(s.LastSeenAt),
 		IdleMs: s.IdleTimeout.Milliseconds(), ExpiresAt: ms(s.ExpiresAt), EndedAt: when(s.EndedAt),
 		EndReason: s.EndReason, Address: shown(s.Address), UserAgent: shown(s.UserAgent),
-		Embedder: s.Embedder, Origin: s.Origin,
+		Embedder: s.Embedder, Origin: s.Origin, Remembered: s.Remembered,
 	})
 	return t.insert(ctx, op, n, err)
 }
@@ -101,7 +101,7 @@ func session(row db.Session) (sessions.Session, error) {
 		AuthTime: at(row.AuthTime), CreatedAt: at(row.CreatedAt), LastSeenAt: at(row.LastSeenAt),
 		IdleTimeout: time.Duration(row.IdleMs) * time.Millisecond, ExpiresAt: at(row.ExpiresAt),
 		EndedAt: at(row.EndedAt.Int64), EndReason: row.EndReason, Address: row.Address, UserAgent: row.UserAgent,
-		Embedder: row.Embedder, Origin: row.Origin,
+		Embedder: row.Embedder, Origin: row.Origin, Remembered: row.Remembered,
 	}, err
 }
 
@@ -137,6 +137,19 @@ func (t *tx) EndSessions(ctx context.Context, accountID, reason string, endedAt 
 	}
 	ended, err := t.q.EndSessions(ctx, db.EndSessionsParams{AccountID: accountID, Reason: reason, At: when(endedAt)})
 	return ended, t.fail(ctx, op, err)
+}
+
+func (t *tx) LiveSessions(ctx context.Context, f sessions.Filter, now time.Time) ([]sessions.Session, error) {
+	if !storable(f.Application, f.Provider, f.After) {
+		return nil, nil
+	}
+	rows, err := t.q.LiveSessions(ctx, db.LiveSessionsParams{
+		Now: ms(now), After: f.After, Application: some(f.Application), Provider: some(f.Provider), Limit: clamp(f.Limit),
+	})
+	if err != nil {
+		return nil, t.fail(ctx, "live sessions", err)
+	}
+	return each(rows, session)
 }
 
 func (t *tx) TouchSessions(ctx context.Context, seen map[string]time.Time) error {

@@ -27,6 +27,7 @@ func (t *tx) signingKey(row db.SigningKey) (tokens.StoredKey, error) {
 	return tokens.StoredKey{
 		ID: row.ID, Algorithm: tokens.Algorithm(row.Algorithm), State: tokens.KeyState(row.State), Private: private,
 		CreatedAt: at(row.CreatedAt), CurrentAt: at(row.CurrentAt), RetiredAt: at(row.RetiredAt),
+		Application: row.Application,
 	}, nil
 }
 
@@ -36,7 +37,7 @@ func signingKeyPlace(id string) storage.Place {
 
 func (t *tx) CreateSigningKey(ctx context.Context, k tokens.StoredKey) error {
 	const op = "create signing key"
-	if err := exact(op, k.ID, string(k.Algorithm), string(k.State)); err != nil {
+	if err := exact(op, k.ID, string(k.Algorithm), string(k.State), k.Application); err != nil {
 		return err
 	}
 	if len(k.Private) == 0 {
@@ -49,6 +50,7 @@ func (t *tx) CreateSigningKey(ctx context.Context, k tokens.StoredKey) error {
 	n, err := t.q.CreateSigningKey(ctx, db.CreateSigningKeyParams{
 		ID: k.ID, Algorithm: string(k.Algorithm), State: string(k.State), PrivateSealed: sealed,
 		CreatedAt: ms(k.CreatedAt), CurrentAt: ms(k.CurrentAt), RetiredAt: ms(k.RetiredAt),
+		Application: k.Application,
 	})
 	return t.insert(ctx, op, n, err)
 }

@@ -20,24 +20,33 @@ import (
 )
 
 const (
-	// maxAttempts bounds how often a transaction is run when the engine says "again".
-	maxAttempts = 6
-	// firstPause doubles with each attempt and is jittered: 5, 10, 20, 40, 80 ms at most.
+	// maxAttempts bounds how often a transaction is run when the engine says "again". Of many that want one row one wins
+	// in each round, so that the last of a crowd needs several; with the pauses all attempts end within a second and a
+	// half.
+	maxAttempts = 15
+	// firstPause doubles with each attempt up to maxPause, and is jittered: 5, 10, 20, 40, 80, 120, 120 … ms at most.
 	firstPause = 5 * time.Millisecond
+	maxPause   = 120 * time.Millisecond
+	// patience is how long after its beginning a transaction may be run again: an engine that itself waits for seconds
+	// before it says "again" is not asked so often.
+	patience = 10 * time.Second
 )
 
-// Dialect is what an engine does its own way. All functions get an error's whole chain and must be set.
+// Dialect is what an engine does its own way. All functions get an error's whole chain; all but Changed must be set.
 type Dialect struct {
 	// Unique: a row with this key exists already.
 	Unique func(error) bool
 	// Foreign: the row that this one refers to does not exist.
 	Foreign func(error) bool
-	// Busy: nothing happened, and the whole transaction may be run again (locked, serialization failure, deadlock).
+	// Busy: nothing happened, and the whole transaction may be run again (locked, serialization failure, deadlock). It is
+	// asked about failed commits too, so it must not be true where the commit may have happened.
 	Busy func(error) bool
 	// Unavailable: the engine does not answer (connection, disk), which says nothing about the data.
 	Unavailable func(error) bool
 	// Now reads the database's clock.
 	Now func(ctx context.Context) (time.Time, error)
+	// Changed is called after each commit of a transaction that recorded changes. It must not wait. Nil: nobody asks.
+	Changed func()
 	// Update and View are how transactions begin. Update must isolate concurrent transactions as if they ran one
 	// after the other; View must show one consistent state.
 	Update, View *sql.TxOptions
@@ -139,9 +148,10 @@ func (s *Store) View(ctx context.Context, fn func(tx broker.Tx) error) error {
 }
 
 func (s *Store) run(ctx context.Context, p pool, fn func(tx broker.Tx) error) error {
+	began := time.Now()
 	for attempt := 1; ; attempt++ {
 		again, err := s.once(ctx, p, fn)
-		if !again || attempt == maxAttempts {
+		if !again || attempt == maxAttempts || time.Since(began) > patience {
 			return err
 		}
 		if err := pause(ctx, attempt); err != nil {
@@ -176,12 +186,15 @@ func (s *Store) once(ctx context.Context, p pool, fn func(tx broker.Tx) error) (
 		return s.dialect.Busy(err), s.unavailable(ctx, "commit", err)
 	}
 	committed = true
+	if t.changed && s.dialect.Changed != nil {
+		s.dialect.Changed()
+	}
 	return false, nil
 }
 
 // pause waits before the next attempt: at random up to a limit that doubles, so that two that collided part.
 func pause(ctx context.Context, attempt int) error {
-	limit := firstPause << (attempt - 1)
+	limit := min(firstPause<<(attempt-1), maxPause)
 	timer := time.NewTimer(limit/2 + rand.N(limit/2)) //nolint:gosec // jitter is not a secret
 	defer timer.Stop()
 	select {

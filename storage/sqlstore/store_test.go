@@ -7,6 +7,7 @@ import (
 	"errors"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	_ "modernc.org/sqlite" // any engine would do
@@ -112,6 +113,68 @@ func TestUpdateGivesUpAfterAFewRuns(t *testing.T) {
 	err := s.Update(t.Context(), func(tx broker.Tx) error { runs++; return failing(t.Context(), tx, errBusy) })
 	if !errors.Is(err, identity.ErrUnavailable) || runs != maxAttempts || count(t, s) != 0 {
 		t.Fatalf("got %v after %d runs", err, runs)
+	}
+}
+
+func TestAnEngineThatAnswersSlowlyIsNotAskedOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := testStore(t)
+		runs, began := 0, time.Now()
+		err := s.Update(t.Context(), func(tx broker.Tx) error {
+			runs++
+			<-time.After(patience * 3 / 4)
+			return failing(t.Context(), tx, errBusy)
+		})
+		if !errors.Is(err, identity.ErrUnavailable) || runs != 2 {
+			t.Fatalf("got %v after %d runs and %v", err, runs, time.Since(began))
+		}
+	})
+}
+
+func TestPausesGrowAndEndSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		for attempt := 1; attempt < maxAttempts; attempt++ {
+			before := time.Now()
+			if err := pause(t.Context(), attempt); err != nil {
+				t.Fatal(err)
+			}
+			if d := time.Since(before); d < firstPause/2 || d > maxPause {
+				t.Errorf("pause %d: %v", attempt, d)
+			}
+		}
+		if d := time.Since(began); d > 1500*time.Millisecond {
+			t.Errorf("a caller is kept for %v", d)
+		}
+	})
+}
+
+func TestCommittedChangesAreTold(t *testing.T) {
+	told := 0
+	s := testStore(t)
+	s.dialect.Changed = func() { told++ }
+	record := func(answer error) func(tx broker.Tx) error {
+		return func(tx broker.Tx) error {
+			return errors.Join(tx.Changed(t.Context(), broker.ChangeKey, time.Now(), "a", "b"), answer)
+		}
+	}
+	for _, c := range []struct {
+		what string
+		fn   func(tx broker.Tx) error
+		want int
+	}{
+		{"nothing was recorded", func(broker.Tx) error { return nil }, 0},
+		{"recorded without a key", func(tx broker.Tx) error {
+			return tx.Changed(t.Context(), broker.ChangeKey, time.Now())
+		}, 0},
+		{"undone", record(errors.New("mine")), 0},
+		{"committed", record(nil), 1},
+	} {
+		told = 0
+		_ = s.Update(t.Context(), c.fn)
+		if told != c.want {
+			t.Errorf("%s: told %d times", c.what, told)
+		}
 	}
 }
 

@@ -20,6 +20,8 @@ type tx struct {
 	// broken is the first failure of a statement. Some engines take no further statement after one, others do; here
 	// the transaction is lost on all of them.
 	broken error
+	// changed says that changes were recorded, which somebody may wait for.
+	changed bool
 }
 
 var _ broker.Tx = (*tx)(nil)

@@ -31,6 +31,9 @@ func at(ms int64) time.Time {
 // when is ms for columns in which NULL means "not yet".
 func when(t time.Time) sql.NullInt64 { return sql.NullInt64{Int64: ms(t), Valid: !t.IsZero()} }
 
+// some is a text that narrows a query; the empty one narrows nothing.
+func some(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }
+
 // storable reports whether every engine keeps these texts as they are: valid UTF-8 without NUL. PostgreSQL refuses
 // anything else, and a text that changes on its way must never be a key.
 func storable(texts ...string) bool {

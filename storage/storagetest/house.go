@@ -180,6 +180,24 @@ func changeList(t *testing.T, s broker.Store) {
 
 func cleanUp(t *testing.T, open opener) {
 	t.Run("what nobody can need goes, in small batches, and the rest stays", func(t *testing.T) { cleanAll(t, open(t)) })
+	t.Run("so does what issues, ends and counts", func(t *testing.T) { cleanLife(t, open(t)) })
+	t.Run("a key that never ends by itself stays", func(t *testing.T) {
+		s := open(t)
+		k := aKey("k1", "a1")
+		k.ExpiresAt = sessions.Never()
+		update(t, s, func(ctx context.Context, tx broker.Tx) error { return tx.CreateKey(ctx, k, "x") })
+		far := time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC)
+		update(t, s, func(ctx context.Context, tx broker.Tx) error {
+			n, err := tx.CleanUp(ctx, far, far, 10)
+			same(t, n, 0)
+			return err
+		})
+		view(t, s, func(ctx context.Context, tx broker.Tx) error {
+			got, err := tx.Key(ctx, "k1")
+			same(t, got, k)
+			return err
+		})
+	})
 	t.Run("a root stays while a branch still stands", func(t *testing.T) {
 		s := open(t)
 		root, leaf := aSession("root", "", "a1"), aSession("leaf", "root", "a1")
@@ -264,14 +282,66 @@ func cleanAll(t *testing.T, s broker.Store) {
 	}
 }
 
+// cleanLife makes, of each kind, two that are over at the time, to the millisecond, and one that is not.
+func cleanLife(t *testing.T, s broker.Store) {
+	fill := func(i int, end time.Time) func(context.Context, broker.Tx) error {
+		name := strconv.Itoa(i)
+		r, dead, f, v := aRefresh("s1"), aRevoked(name, "s1", "app", 0), aFailure(name, 0), aVerification(name, "s1", "")
+		r.ExpiresAt, dead.ExpiresAt, f.Until, v.ExpiresAt = end, end, end, end
+		cut := aCutoff(sessions.CutProvider, name, -time.Hour) // old, and there is still work to do
+		return func(ctx context.Context, tx broker.Tx) error {
+			return must(tx.PutRefresh(ctx, aSecret(name), r), tx.RevokeToken(ctx, dead), strike(f, 5)(ctx, tx),
+				tx.PutVerification(ctx, v), tx.PutCutoff(ctx, cut))
+		}
+	}
+	end := stored(after(time.Hour))
+	done := aCutoff(sessions.CutApplication, "done", -2*time.Minute)
+	recent := aCutoff(sessions.CutApplication, "recent", -time.Minute)
+	update(t, s, func(ctx context.Context, tx broker.Tx) error {
+		return must(tx.CreateSession(ctx, aSession("s1", "", "a1"), ""), fill(0, end)(ctx, tx), fill(1, end)(ctx, tx),
+			fill(2, end.Add(time.Millisecond))(ctx, tx), tx.PutCutoff(ctx, done), tx.FinishCutoff(ctx, done),
+			tx.PutCutoff(ctx, recent), tx.FinishCutoff(ctx, recent))
+	})
+	var rounds []int
+	update(t, s, func(ctx context.Context, tx broker.Tx) error {
+		rounds = nil // fn may run again
+		for {
+			n, err := tx.CleanUp(ctx, end, recent.At, 1)
+			rounds = append(rounds, n)
+			if err != nil || n == 0 {
+				return err
+			}
+		}
+	})
+	same(t, rounds, []int{5, 4, 0}) // the first round takes the cut-off that is done, too
+	view(t, s, func(ctx context.Context, tx broker.Tx) error {
+		_, err1 := tx.Refresh(ctx, aSecret("2"))
+		dead, err2 := tx.RevokedTokens(ctx, "s1", now())
+		counted, err3 := tx.Failures(ctx, now(), "", 10)
+		cuts, err4 := tx.Cutoffs(ctx)
+		same(t, dead, []string{"2"})
+		same(t, len(counted), 1)
+		same(t, len(cuts), 4)
+		return must(err1, err2, err3, err4)
+	})
+	update(t, s, tryVerification("2", 0, 1))
+	for _, name := range []string{"0", "1"} {
+		refused(t, s, identity.ErrNotFound, tryVerification(name, 0, 1))
+		refused(t, s, identity.ErrNotFound, func(ctx context.Context, tx broker.Tx) error {
+			_, err := tx.Refresh(ctx, aSecret(name))
+			return err
+		})
+	}
+}
+
 func settings(t *testing.T, open opener) {
 	t.Run("a configuration has one number for good, and a new one the next", func(t *testing.T) {
 		s := open(t)
-		var got []int64
-		for _, hash := range []string{"a", "b", "a", "c", "b"} {
+		got := make([]int64, 5)
+		for i, hash := range []string{"a", "b", "a", "c", "b"} {
 			update(t, s, func(ctx context.Context, tx broker.Tx) error {
-				n, err := tx.Generation(ctx, hash, now())
-				got = append(got, n)
+				var err error
+				got[i], err = tx.Generation(ctx, hash, now())
 				return err
 			})
 		}

@@ -118,6 +118,7 @@ func keyIDs(t testing.TB, s broker.Store, account string) []string {
 	t.Helper()
 	var ids []string
 	view(t, s, func(ctx context.Context, tx broker.Tx) error {
+		ids = nil // fn may run again
 		list, err := tx.Keys(ctx, account)
 		for _, k := range list {
 			ids = append(ids, k.ID)
@@ -165,6 +166,30 @@ func signingKeys(t *testing.T, open opener) {
 		update(t, s, create(aSigningKey("r1", tokens.ES256, tokens.KeyRetired)))
 		update(t, s, create(aSigningKey("r2", tokens.ES256, tokens.KeyRetired)))
 		refused(t, s, identity.ErrConflict, create(aSigningKey("r2", tokens.RS256, tokens.KeyNext)))
+	})
+	t.Run("each application may have keys of its own, and one of them in each state", func(t *testing.T) {
+		s := open(t)
+		of := func(id, application string, state tokens.KeyState) tokens.StoredKey {
+			k := aSigningKey(id, tokens.ES256, state)
+			k.Application = application
+			return k
+		}
+		for _, state := range []tokens.KeyState{tokens.KeyNext, tokens.KeyCurrent} {
+			for _, application := range []string{"", "app", "other"} {
+				update(t, s, create(of(application+string(state), application, state)))
+				refused(t, s, identity.ErrConflict, create(of("second", application, state)))
+			}
+		}
+		refused(t, s, identity.ErrConflict, set("appnext", tokens.KeyCurrent))
+		update(t, s, set("othercurrent", tokens.KeyRetired))
+		update(t, s, set("othernext", tokens.KeyCurrent))
+		view(t, s, func(ctx context.Context, tx broker.Tx) error {
+			got, err := tx.SigningKeys(ctx)
+			same(t, len(got), 6)
+			want := of("appcurrent", "app", tokens.KeyCurrent)
+			same(t, got[slices.IndexFunc(got, func(k tokens.StoredKey) bool { return k.ID == want.ID })], want)
+			return err
+		})
 	})
 	t.Run("STO-03 of 50 processes that start together one makes the key", func(t *testing.T) {
 		same(t, atOnce(t, open(t), identity.ErrConflict, func(ctx context.Context, tx broker.Tx, i int) error {

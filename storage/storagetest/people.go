@@ -106,6 +106,62 @@ func accountPages(t *testing.T, s broker.Store) {
 	})
 }
 
+func serviceAccounts(t *testing.T, open opener) {
+	robot := anAccount("robot")
+	robot.Kind, robot.Roles = people.ServiceAccount, []string{"reader", "Räte"}
+	filled := func(t *testing.T) broker.Store {
+		s := open(t)
+		plain := anAccount("a1")
+		plain.Kind = ""
+		update(t, s, func(ctx context.Context, tx broker.Tx) error {
+			return must(tx.CreateAccount(ctx, robot), tx.CreateAccount(ctx, plain))
+		})
+		return s
+	}
+	is := func(t *testing.T, s broker.Store, want people.Account) {
+		t.Helper()
+		view(t, s, func(ctx context.Context, tx broker.Tx) error {
+			byID, err1 := tx.Account(ctx, want.ID)
+			byName, err2 := tx.AccountByName(ctx, want.UsernameKey)
+			same(t, byID, want)
+			same(t, byName, want)
+			return must(err1, err2)
+		})
+	}
+	set := func(id string, roles ...string) func(context.Context, broker.Tx) error {
+		return func(ctx context.Context, tx broker.Tx) error { return tx.SetAccountRoles(ctx, id, roles) }
+	}
+	t.Run("a service comes back as it was, and an account of no kind is a person's", func(t *testing.T) {
+		s := filled(t)
+		is(t, s, robot)
+		is(t, s, anAccount("a1"))
+	})
+	t.Run("its roles are replaced and can be none", func(t *testing.T) {
+		s := filled(t)
+		want := robot
+		for _, roles := range [][]string{{"writer"}, nil} {
+			update(t, s, set("robot", roles...))
+			want.Roles = roles
+			is(t, s, want)
+		}
+	})
+	t.Run("no other account has roles of its own", func(t *testing.T) {
+		s := filled(t)
+		for _, id := range []string{"a1", "unknown", "", "\xff"} {
+			refused(t, s, identity.ErrNotFound, set(id, "writer"))
+		}
+		is(t, s, anAccount("a1"))
+	})
+	t.Run("an update leaves kind and roles alone", func(t *testing.T) {
+		s := filled(t)
+		changed, want := robot, robot
+		changed.Kind, changed.Roles, changed.Name = people.PersonAccount, nil, "New"
+		want.Name = "New"
+		update(t, s, func(ctx context.Context, tx broker.Tx) error { return tx.UpdateAccount(ctx, changed) })
+		is(t, s, want)
+	})
+}
+
 func anIdentity(subject, account string) people.LinkedIdentity {
 	return people.LinkedIdentity{
 		Provider: "corp", Subject: subject, AccountID: account,

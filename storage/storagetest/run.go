@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"sallyport/audit"
 	"sallyport/broker"
@@ -30,11 +32,25 @@ func Run(t *testing.T, open func(t testing.TB) broker.Store) {
 		{"identities", identities},
 		{"local people", localPeople},
 		{"grants", grants},
+		{"service accounts", serviceAccounts},
+		{"failures", failures},
 		{"sessions", sessionTree},
+		{"living sessions", liveSessions},
+		{"activating sessions", activating},
+		{"moving sessions", moving},
 		{"ending", ending},
 		{"codes", codes},
 		{"one use", oneUse},
+		{"refresh tokens", refreshTokens},
+		{"refresh answers", refreshAnswers},
+		{"revoked tokens", revokedTokens},
+		{"revocations", revocations},
+		{"cut-offs", cutoffs},
+		{"verifications", verifications},
 		{"keys", keys},
+		{"living keys", liveKeys},
+		{"limited keys", limitedKeys},
+		{"succession of keys", succession},
 		{"signing keys", signingKeys},
 		{"audit", auditEvents},
 		{"changes and jobs", changesAndJobs},
@@ -89,7 +105,7 @@ func refused(t testing.TB, s broker.Store, want error, fn func(ctx context.Conte
 
 func same(t testing.TB, got, want any) {
 	t.Helper()
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); d != "" {
 		t.Fatalf("(-want +got)\n%s", d)
 	}
 }
@@ -100,7 +116,7 @@ func must(errs ...error) error { return errors.Join(errs...) }
 func anAccount(id string) people.Account {
 	return people.Account{
 		ID: id, Username: "Name-" + id, UsernameKey: "name-" + id, Name: "Person " + id, Email: id + "@example.org",
-		EmailVerified: true, CreatedAt: stored(now()),
+		EmailVerified: true, CreatedAt: stored(now()), Kind: people.PersonAccount,
 	}
 }
 

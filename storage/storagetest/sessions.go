@@ -16,7 +16,7 @@ func sessionTree(t *testing.T, open opener) {
 		s := open(t)
 		full := aSession("s1", "", "a1")
 		full.State, full.EndedAt, full.EndReason = sessions.Ended, stored(after(time.Minute)), "signed_out"
-		full.Embedder, full.Origin = "portal", "https://portal.example"
+		full.Embedder, full.Origin, full.Remembered = "portal", "https://portal.example", true
 		update(t, s, func(ctx context.Context, tx broker.Tx) error { return tx.CreateSession(ctx, full, "token") })
 		view(t, s, func(ctx context.Context, tx broker.Tx) error {
 			byID, err1 := tx.Session(ctx, "s1")

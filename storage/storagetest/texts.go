@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/audit"
 	"sallyport/broker"
@@ -39,7 +40,10 @@ func texts(t *testing.T, open opener) {
 }
 
 func roundTrip(t *testing.T, s broker.Store, x string) {
-	a := people.Account{ID: x, Username: x, UsernameKey: x, Name: x, Email: x, CreatedAt: stored(now())}
+	a := people.Account{
+		ID: x, Username: x, UsernameKey: x, Name: x, Email: x, CreatedAt: stored(now()), Kind: people.AccountKind(x),
+		Roles: []string{x},
+	}
 	l := people.LinkedIdentity{
 		Provider: x, Subject: x, AccountID: x, UpstreamSession: x, Upstream: []byte(x), FetchedAt: stored(now()),
 		Snapshot: identity.Identity{
@@ -64,7 +68,9 @@ func roundTrip(t *testing.T, s broker.Store, x string) {
 		ID: x, Prefix: x, Name: x, State: sessions.State(x), AccountID: x, Provider: x, Subject: x, Application: x,
 		Roles: []string{x}, EndReason: x,
 	}
-	sk := tokens.StoredKey{ID: x, Algorithm: tokens.Algorithm(x), State: tokens.KeyState(x), Private: []byte(x)}
+	sk := tokens.StoredKey{
+		ID: x, Algorithm: tokens.Algorithm(x), State: tokens.KeyState(x), Private: []byte(x), Application: x,
+	}
 	e := audit.Event{
 		Type: audit.Type(x), At: stored(now()), Outcome: audit.Outcome(x), Code: x, Actor: x, AccountID: x, Username: x,
 		Provider: x, Application: x, SessionID: x, KeyID: x, Address: x, TraceID: x, Detail: map[string]string{x: x},
@@ -112,6 +118,54 @@ func roundTrip(t *testing.T, s broker.Store, x string) {
 		same(t, got, c)
 		return err
 	})
+	roundTripLife(t, s, x)
+}
+
+// roundTripLife goes on with what issues, ends and counts; roundTrip made session and key x.
+func roundTripLife(t *testing.T, s broker.Store, x string) {
+	secret := aSecret("") + x
+	r, dead, cut := aRefresh(x), aRevoked(x, x, x, 0), aCutoff(sessions.CutApplication, x, 0)
+	r.TokenID = x
+	f := people.Failure{Key: x, Scope: x, Label: x, Since: stored(now()), Until: stored(after(time.Hour))}
+	v := sessions.Verification{ID: x, Code: x, AccountID: x, SessionID: x, ExpiresAt: stored(after(time.Hour))}
+	update(t, s, func(ctx context.Context, tx broker.Tx) error {
+		_, err := tx.Strike(ctx, f, 1)
+		return must(err, tx.PutRefresh(ctx, secret, r), tx.RevokeToken(ctx, dead), tx.PutVerification(ctx, v),
+			tx.PutCutoff(ctx, cut), tx.MoveSession(ctx, x, x, x+"moved"), tx.SucceedKey(ctx, x, x, x, now()))
+	})
+	update(t, s, func(ctx context.Context, tx broker.Tx) error {
+		got, err1 := tx.Refresh(ctx, secret)
+		_, err2 := tx.TakeRefresh(ctx, secret, secret+"next", []byte(x), now())
+		err3 := tx.PutRefresh(ctx, secret+"next", r)
+		answer, err4 := tx.RefreshAnswer(ctx, secret)
+		tried, err5 := tx.TryVerification(ctx, x, now(), 1)
+		if err := must(err1, err2, err3, err4, err5); err != nil {
+			return err
+		}
+		v.Tries = 1
+		same(t, got, r)
+		same(t, string(answer), x)
+		same(t, tried, v)
+		return nil
+	})
+	view(t, s, func(ctx context.Context, tx broker.Tx) error {
+		ids, err1 := tx.RevokedTokens(ctx, x, now())
+		feed, err2 := tx.Revocations(ctx, x, now(), now(), 10)
+		counted, err3 := tx.Failures(ctx, now(), "", 10)
+		cuts, err4 := tx.Cutoffs(ctx)
+		cutKeys, err5 := tx.KeysCutOff(ctx, cut, 10)
+		k, err6 := tx.Key(ctx, x)
+		f.Count = 1
+		same(t, ids, []string{x})
+		same(t, feed, []sessions.Revocation{{
+			Kind: "token", ID: x, Application: x, At: dead.RevokedAt, ExpiresAt: dead.ExpiresAt, Reason: "revoked",
+		}})
+		same(t, counted, []people.Failure{f})
+		same(t, cuts, []sessions.Cutoff{cut})
+		same(t, cutKeys, []sessions.Key{{ID: x, AccountID: x}})
+		same(t, k.Successor, x)
+		return must(err1, err2, err3, err4, err5, err6)
+	})
 }
 
 func refuseKeys(t *testing.T, s broker.Store, x string) {
@@ -139,6 +193,31 @@ func refuseKeys(t *testing.T, s broker.Store, x string) {
 		func(ctx context.Context, tx broker.Tx) error {
 			return tx.CreateSigningKey(ctx, aSigningKey(x, tokens.ES256, tokens.KeyNext))
 		},
+		func(ctx context.Context, tx broker.Tx) error {
+			k := aSigningKey("k", tokens.ES256, tokens.KeyNext)
+			k.Application = x
+			return tx.CreateSigningKey(ctx, k)
+		},
+		named(func(a *people.Account) { a.Kind = people.AccountKind(x) }),
+		func(ctx context.Context, tx broker.Tx) error { return tx.PutRefresh(ctx, aSecret("s"), aRefresh(x)) },
+		func(ctx context.Context, tx broker.Tx) error { return tx.RevokeToken(ctx, aRevoked(x, "s1", "app", 0)) },
+		func(ctx context.Context, tx broker.Tx) error { return tx.RevokeToken(ctx, aRevoked("t", x, "app", 0)) },
+		func(ctx context.Context, tx broker.Tx) error { return tx.RevokeToken(ctx, aRevoked("t", "s1", x, 0)) },
+		func(ctx context.Context, tx broker.Tx) error {
+			return tx.PutVerification(ctx, aVerification(x, "s1", ""))
+		},
+		func(ctx context.Context, tx broker.Tx) error {
+			return tx.PutVerification(ctx, aVerification("v", x, ""))
+		},
+		func(ctx context.Context, tx broker.Tx) error {
+			return tx.PutVerification(ctx, aVerification("v", "", x))
+		},
+		func(ctx context.Context, tx broker.Tx) error { return tx.UseVerification(ctx, x, now()) },
+		func(ctx context.Context, tx broker.Tx) error { _, err := tx.Strike(ctx, aFailure(x, 0), 5); return err },
+		func(ctx context.Context, tx broker.Tx) error { return tx.ActivateSession(ctx, x, "token") },
+		func(ctx context.Context, tx broker.Tx) error { return tx.MoveSession(ctx, "s1", "192.0.2.7", x) },
+		func(ctx context.Context, tx broker.Tx) error { return tx.ActivateKey(ctx, x, sessions.Pending) },
+		func(ctx context.Context, tx broker.Tx) error { return tx.SucceedKey(ctx, "a1", "k1", x, now()) },
 		func(ctx context.Context, tx broker.Tx) error { return tx.Consume(ctx, x, now()) },
 		func(ctx context.Context, tx broker.Tx) error { return tx.Changed(ctx, broker.ChangeKey, now(), x) },
 		func(ctx context.Context, tx broker.Tx) error { return tx.PutSealedSetting(ctx, x, nil) },
@@ -169,6 +248,11 @@ func refuseKeys(t *testing.T, s broker.Store, x string) {
 		func(ctx context.Context, tx broker.Tx) error { _, err := tx.Key(ctx, x); return err },
 		func(ctx context.Context, tx broker.Tx) error { return tx.EndKey(ctx, "a1", x, "revoked", now()) },
 		func(ctx context.Context, tx broker.Tx) error { return tx.DeleteSigningKey(ctx, x) },
+		func(ctx context.Context, tx broker.Tx) error { return tx.SetAccountRoles(ctx, x, nil) },
+		func(ctx context.Context, tx broker.Tx) error { return tx.ClearFailure(ctx, x) },
+		func(ctx context.Context, tx broker.Tx) error { _, err := tx.Refresh(ctx, x); return err },
+		func(ctx context.Context, tx broker.Tx) error { _, err := tx.RefreshAnswer(ctx, x); return err },
+		tryVerification(x, 0, 1),
 		func(ctx context.Context, tx broker.Tx) error { _, err := tx.SealedSetting(ctx, x); return err },
 	} {
 		refused(t, s, identity.ErrNotFound, ask)
@@ -178,19 +262,23 @@ func refuseKeys(t *testing.T, s broker.Store, x string) {
 // replaceShown also holds that a strange name or browser does not keep somebody's refusal out of the audit.
 func replaceShown(t *testing.T, s broker.Store, x string) {
 	one, e, a, k := aSession("s1", "", "a1"), anEvent(1), anAccount("a1"), aKey("k1", "a1")
-	one.UserAgent, one.Address, e.Username, a.Name, a.Email, k.Name = x, x, x, x, x, x
+	f := aFailure("f", 0)
+	one.UserAgent, one.Address, e.Username, a.Name, a.Email, k.Name, f.Label = x, x, x, x, x, x, x
 	update(t, s, func(ctx context.Context, tx broker.Tx) error {
 		return must(tx.CreateAccount(ctx, a), tx.CreateSession(ctx, one, ""), tx.CreateKey(ctx, k, "secret"),
-			tx.Append(ctx, e))
+			tx.Append(ctx, e), strike(f, 1)(ctx, tx))
 	})
 	view(t, s, func(ctx context.Context, tx broker.Tx) error {
 		gotA, err1 := tx.Account(ctx, "a1")
 		gotS, err2 := tx.Session(ctx, "s1")
 		gotK, err3 := tx.Key(ctx, "k1")
 		gotE, err4 := tx.Events(ctx, 0, 1)
-		for _, shown := range []string{gotA.Name, gotA.Email, gotS.UserAgent, gotS.Address, gotK.Name, gotE[0].Username} {
+		gotF, err5 := tx.Failures(ctx, now(), "", 1)
+		for _, shown := range []string{
+			gotA.Name, gotA.Email, gotS.UserAgent, gotS.Address, gotK.Name, gotE[0].Username, gotF[0].Label,
+		} {
 			same(t, shown, "a\uFFFDb")
 		}
-		return must(err1, err2, err3, err4)
+		return must(err1, err2, err3, err4, err5)
 	})
 }

@@ -46,6 +46,30 @@ func (q *Queries) CleanConsumed(ctx context.Context, expiresAt int64, limit int3
 	return result.RowsAffected()
 }
 
+const cleanCutoffs = `-- name: CleanCutoffs :execrows
+DELETE FROM cutoffs WHERE done AND at < $1
+`
+
+func (q *Queries) CleanCutoffs(ctx context.Context, at int64) (int64, error) {
+	result, err := q.exec(ctx, q.cleanCutoffsStmt, cleanCutoffs, at)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const cleanFailures = `-- name: CleanFailures :execrows
+DELETE FROM failures WHERE key IN (SELECT f.key FROM failures f WHERE f.until <= $1 ORDER BY f.until LIMIT $2)
+`
+
+func (q *Queries) CleanFailures(ctx context.Context, until int64, limit int32) (int64, error) {
+	result, err := q.exec(ctx, q.cleanFailuresStmt, cleanFailures, until, limit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const cleanKeys = `-- name: CleanKeys :execrows
 DELETE FROM api_keys
 WHERE id IN (
@@ -57,6 +81,32 @@ WHERE id IN (
 
 func (q *Queries) CleanKeys(ctx context.Context, limit int32, before sql.NullInt64) (int64, error) {
 	result, err := q.exec(ctx, q.cleanKeysStmt, cleanKeys, limit, before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const cleanRefresh = `-- name: CleanRefresh :execrows
+DELETE FROM refresh_tokens
+WHERE hash IN (SELECT r.hash FROM refresh_tokens r WHERE r.expires_at <= $1 ORDER BY r.expires_at LIMIT $2)
+`
+
+func (q *Queries) CleanRefresh(ctx context.Context, expiresAt int64, limit int32) (int64, error) {
+	result, err := q.exec(ctx, q.cleanRefreshStmt, cleanRefresh, expiresAt, limit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const cleanRevokedTokens = `-- name: CleanRevokedTokens :execrows
+DELETE FROM revoked_tokens
+WHERE id IN (SELECT r.id FROM revoked_tokens r WHERE r.expires_at <= $1 ORDER BY r.expires_at LIMIT $2)
+`
+
+func (q *Queries) CleanRevokedTokens(ctx context.Context, expiresAt int64, limit int32) (int64, error) {
+	result, err := q.exec(ctx, q.cleanRevokedTokensStmt, cleanRevokedTokens, expiresAt, limit)
 	if err != nil {
 		return 0, err
 	}
@@ -76,6 +126,19 @@ WHERE id IN (
 // A session goes after its children, so that a tree never loses its root while a branch still stands.
 func (q *Queries) CleanSessions(ctx context.Context, limit int32, before sql.NullInt64) (int64, error) {
 	result, err := q.exec(ctx, q.cleanSessionsStmt, cleanSessions, limit, before)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const cleanVerifications = `-- name: CleanVerifications :execrows
+DELETE FROM verifications
+WHERE id IN (SELECT v.id FROM verifications v WHERE v.expires_at <= $1 ORDER BY v.expires_at LIMIT $2)
+`
+
+func (q *Queries) CleanVerifications(ctx context.Context, expiresAt int64, limit int32) (int64, error) {
+	result, err := q.exec(ctx, q.cleanVerificationsStmt, cleanVerifications, expiresAt, limit)
 	if err != nil {
 		return 0, err
 	}

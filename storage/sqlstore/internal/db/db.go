@@ -36,6 +36,12 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.acquireJobStmt, err = db.PrepareContext(ctx, acquireJob); err != nil {
 		return nil, fmt.Errorf("error preparing query AcquireJob: %w", err)
 	}
+	if q.activateKeyStmt, err = db.PrepareContext(ctx, activateKey); err != nil {
+		return nil, fmt.Errorf("error preparing query ActivateKey: %w", err)
+	}
+	if q.activateSessionStmt, err = db.PrepareContext(ctx, activateSession); err != nil {
+		return nil, fmt.Errorf("error preparing query ActivateSession: %w", err)
+	}
 	if q.addChangeStmt, err = db.PrepareContext(ctx, addChange); err != nil {
 		return nil, fmt.Errorf("error preparing query AddChange: %w", err)
 	}
@@ -57,11 +63,32 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.cleanConsumedStmt, err = db.PrepareContext(ctx, cleanConsumed); err != nil {
 		return nil, fmt.Errorf("error preparing query CleanConsumed: %w", err)
 	}
+	if q.cleanCutoffsStmt, err = db.PrepareContext(ctx, cleanCutoffs); err != nil {
+		return nil, fmt.Errorf("error preparing query CleanCutoffs: %w", err)
+	}
+	if q.cleanFailuresStmt, err = db.PrepareContext(ctx, cleanFailures); err != nil {
+		return nil, fmt.Errorf("error preparing query CleanFailures: %w", err)
+	}
 	if q.cleanKeysStmt, err = db.PrepareContext(ctx, cleanKeys); err != nil {
 		return nil, fmt.Errorf("error preparing query CleanKeys: %w", err)
 	}
+	if q.cleanRefreshStmt, err = db.PrepareContext(ctx, cleanRefresh); err != nil {
+		return nil, fmt.Errorf("error preparing query CleanRefresh: %w", err)
+	}
+	if q.cleanRevokedTokensStmt, err = db.PrepareContext(ctx, cleanRevokedTokens); err != nil {
+		return nil, fmt.Errorf("error preparing query CleanRevokedTokens: %w", err)
+	}
 	if q.cleanSessionsStmt, err = db.PrepareContext(ctx, cleanSessions); err != nil {
 		return nil, fmt.Errorf("error preparing query CleanSessions: %w", err)
+	}
+	if q.cleanVerificationsStmt, err = db.PrepareContext(ctx, cleanVerifications); err != nil {
+		return nil, fmt.Errorf("error preparing query CleanVerifications: %w", err)
+	}
+	if q.clearFailureStmt, err = db.PrepareContext(ctx, clearFailure); err != nil {
+		return nil, fmt.Errorf("error preparing query ClearFailure: %w", err)
+	}
+	if q.clearFailuresStmt, err = db.PrepareContext(ctx, clearFailures); err != nil {
+		return nil, fmt.Errorf("error preparing query ClearFailures: %w", err)
 	}
 	if q.consumeStmt, err = db.PrepareContext(ctx, consume); err != nil {
 		return nil, fmt.Errorf("error preparing query Consume: %w", err)
@@ -87,8 +114,14 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.createSigningKeyStmt, err = db.PrepareContext(ctx, createSigningKey); err != nil {
 		return nil, fmt.Errorf("error preparing query CreateSigningKey: %w", err)
 	}
+	if q.cutoffsStmt, err = db.PrepareContext(ctx, cutoffs); err != nil {
+		return nil, fmt.Errorf("error preparing query Cutoffs: %w", err)
+	}
 	if q.deleteSigningKeyStmt, err = db.PrepareContext(ctx, deleteSigningKey); err != nil {
 		return nil, fmt.Errorf("error preparing query DeleteSigningKey: %w", err)
+	}
+	if q.dropRefreshAnswersStmt, err = db.PrepareContext(ctx, dropRefreshAnswers); err != nil {
+		return nil, fmt.Errorf("error preparing query DropRefreshAnswers: %w", err)
 	}
 	if q.endKeyStmt, err = db.PrepareContext(ctx, endKey); err != nil {
 		return nil, fmt.Errorf("error preparing query EndKey: %w", err)
@@ -104,6 +137,18 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.eventsStmt, err = db.PrepareContext(ctx, events); err != nil {
 		return nil, fmt.Errorf("error preparing query Events: %w", err)
+	}
+	if q.failureStmt, err = db.PrepareContext(ctx, failure); err != nil {
+		return nil, fmt.Errorf("error preparing query Failure: %w", err)
+	}
+	if q.failuresStmt, err = db.PrepareContext(ctx, failures); err != nil {
+		return nil, fmt.Errorf("error preparing query Failures: %w", err)
+	}
+	if q.finishCutoffStmt, err = db.PrepareContext(ctx, finishCutoff); err != nil {
+		return nil, fmt.Errorf("error preparing query FinishCutoff: %w", err)
+	}
+	if q.forgiveFailureStmt, err = db.PrepareContext(ctx, forgiveFailure); err != nil {
+		return nil, fmt.Errorf("error preparing query ForgiveFailure: %w", err)
 	}
 	if q.generationStmt, err = db.PrepareContext(ctx, generation); err != nil {
 		return nil, fmt.Errorf("error preparing query Generation: %w", err)
@@ -129,8 +174,26 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.keysStmt, err = db.PrepareContext(ctx, keys); err != nil {
 		return nil, fmt.Errorf("error preparing query Keys: %w", err)
 	}
+	if q.keysCutOffStmt, err = db.PrepareContext(ctx, keysCutOff); err != nil {
+		return nil, fmt.Errorf("error preparing query KeysCutOff: %w", err)
+	}
+	if q.keysCutOffApplicationStmt, err = db.PrepareContext(ctx, keysCutOffApplication); err != nil {
+		return nil, fmt.Errorf("error preparing query KeysCutOffApplication: %w", err)
+	}
+	if q.keysCutOffProviderStmt, err = db.PrepareContext(ctx, keysCutOffProvider); err != nil {
+		return nil, fmt.Errorf("error preparing query KeysCutOffProvider: %w", err)
+	}
+	if q.keysEndedSinceStmt, err = db.PrepareContext(ctx, keysEndedSince); err != nil {
+		return nil, fmt.Errorf("error preparing query KeysEndedSince: %w", err)
+	}
 	if q.lastGenerationStmt, err = db.PrepareContext(ctx, lastGeneration); err != nil {
 		return nil, fmt.Errorf("error preparing query LastGeneration: %w", err)
+	}
+	if q.liveKeysStmt, err = db.PrepareContext(ctx, liveKeys); err != nil {
+		return nil, fmt.Errorf("error preparing query LiveKeys: %w", err)
+	}
+	if q.liveSessionsStmt, err = db.PrepareContext(ctx, liveSessions); err != nil {
+		return nil, fmt.Errorf("error preparing query LiveSessions: %w", err)
 	}
 	if q.localPersonStmt, err = db.PrepareContext(ctx, localPerson); err != nil {
 		return nil, fmt.Errorf("error preparing query LocalPerson: %w", err)
@@ -144,20 +207,44 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.metaStmt, err = db.PrepareContext(ctx, meta); err != nil {
 		return nil, fmt.Errorf("error preparing query Meta: %w", err)
 	}
+	if q.moveSessionStmt, err = db.PrepareContext(ctx, moveSession); err != nil {
+		return nil, fmt.Errorf("error preparing query MoveSession: %w", err)
+	}
 	if q.putCodeStmt, err = db.PrepareContext(ctx, putCode); err != nil {
 		return nil, fmt.Errorf("error preparing query PutCode: %w", err)
+	}
+	if q.putCutoffStmt, err = db.PrepareContext(ctx, putCutoff); err != nil {
+		return nil, fmt.Errorf("error preparing query PutCutoff: %w", err)
 	}
 	if q.putMetaStmt, err = db.PrepareContext(ctx, putMeta); err != nil {
 		return nil, fmt.Errorf("error preparing query PutMeta: %w", err)
 	}
+	if q.putRefreshStmt, err = db.PrepareContext(ctx, putRefresh); err != nil {
+		return nil, fmt.Errorf("error preparing query PutRefresh: %w", err)
+	}
 	if q.putSealedSettingStmt, err = db.PrepareContext(ctx, putSealedSetting); err != nil {
 		return nil, fmt.Errorf("error preparing query PutSealedSetting: %w", err)
+	}
+	if q.putVerificationStmt, err = db.PrepareContext(ctx, putVerification); err != nil {
+		return nil, fmt.Errorf("error preparing query PutVerification: %w", err)
+	}
+	if q.refreshStmt, err = db.PrepareContext(ctx, refresh); err != nil {
+		return nil, fmt.Errorf("error preparing query Refresh: %w", err)
 	}
 	if q.replaceSealedSettingStmt, err = db.PrepareContext(ctx, replaceSealedSetting); err != nil {
 		return nil, fmt.Errorf("error preparing query ReplaceSealedSetting: %w", err)
 	}
 	if q.retireSigningKeyStmt, err = db.PrepareContext(ctx, retireSigningKey); err != nil {
 		return nil, fmt.Errorf("error preparing query RetireSigningKey: %w", err)
+	}
+	if q.revokeTokenStmt, err = db.PrepareContext(ctx, revokeToken); err != nil {
+		return nil, fmt.Errorf("error preparing query RevokeToken: %w", err)
+	}
+	if q.revokedTokensStmt, err = db.PrepareContext(ctx, revokedTokens); err != nil {
+		return nil, fmt.Errorf("error preparing query RevokedTokens: %w", err)
+	}
+	if q.revokedTokensSinceStmt, err = db.PrepareContext(ctx, revokedTokensSince); err != nil {
+		return nil, fmt.Errorf("error preparing query RevokedTokensSince: %w", err)
 	}
 	if q.sealedSettingStmt, err = db.PrepareContext(ctx, sealedSetting); err != nil {
 		return nil, fmt.Errorf("error preparing query SealedSetting: %w", err)
@@ -173,6 +260,21 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.sessionsStmt, err = db.PrepareContext(ctx, sessions); err != nil {
 		return nil, fmt.Errorf("error preparing query Sessions: %w", err)
+	}
+	if q.sessionsCutOffStmt, err = db.PrepareContext(ctx, sessionsCutOff); err != nil {
+		return nil, fmt.Errorf("error preparing query SessionsCutOff: %w", err)
+	}
+	if q.sessionsCutOffApplicationStmt, err = db.PrepareContext(ctx, sessionsCutOffApplication); err != nil {
+		return nil, fmt.Errorf("error preparing query SessionsCutOffApplication: %w", err)
+	}
+	if q.sessionsCutOffProviderStmt, err = db.PrepareContext(ctx, sessionsCutOffProvider); err != nil {
+		return nil, fmt.Errorf("error preparing query SessionsCutOffProvider: %w", err)
+	}
+	if q.sessionsEndedSinceStmt, err = db.PrepareContext(ctx, sessionsEndedSince); err != nil {
+		return nil, fmt.Errorf("error preparing query SessionsEndedSince: %w", err)
+	}
+	if q.setAccountRolesStmt, err = db.PrepareContext(ctx, setAccountRoles); err != nil {
+		return nil, fmt.Errorf("error preparing query SetAccountRoles: %w", err)
 	}
 	if q.setLocalGroupsStmt, err = db.PrepareContext(ctx, setLocalGroups); err != nil {
 		return nil, fmt.Errorf("error preparing query SetLocalGroups: %w", err)
@@ -198,11 +300,20 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.spendCodesOfTreeStmt, err = db.PrepareContext(ctx, spendCodesOfTree); err != nil {
 		return nil, fmt.Errorf("error preparing query SpendCodesOfTree: %w", err)
 	}
+	if q.strikeStmt, err = db.PrepareContext(ctx, strike); err != nil {
+		return nil, fmt.Errorf("error preparing query Strike: %w", err)
+	}
+	if q.succeedKeyStmt, err = db.PrepareContext(ctx, succeedKey); err != nil {
+		return nil, fmt.Errorf("error preparing query SucceedKey: %w", err)
+	}
 	if q.swapLocalPasswordStmt, err = db.PrepareContext(ctx, swapLocalPassword); err != nil {
 		return nil, fmt.Errorf("error preparing query SwapLocalPassword: %w", err)
 	}
 	if q.takeCodeStmt, err = db.PrepareContext(ctx, takeCode); err != nil {
 		return nil, fmt.Errorf("error preparing query TakeCode: %w", err)
+	}
+	if q.takeRefreshStmt, err = db.PrepareContext(ctx, takeRefresh); err != nil {
+		return nil, fmt.Errorf("error preparing query TakeRefresh: %w", err)
 	}
 	if q.touchKeyStmt, err = db.PrepareContext(ctx, touchKey); err != nil {
 		return nil, fmt.Errorf("error preparing query TouchKey: %w", err)
@@ -210,11 +321,17 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.touchSessionStmt, err = db.PrepareContext(ctx, touchSession); err != nil {
 		return nil, fmt.Errorf("error preparing query TouchSession: %w", err)
 	}
+	if q.tryVerificationStmt, err = db.PrepareContext(ctx, tryVerification); err != nil {
+		return nil, fmt.Errorf("error preparing query TryVerification: %w", err)
+	}
 	if q.updateAccountStmt, err = db.PrepareContext(ctx, updateAccount); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateAccount: %w", err)
 	}
 	if q.updateIdentityStmt, err = db.PrepareContext(ctx, updateIdentity); err != nil {
 		return nil, fmt.Errorf("error preparing query UpdateIdentity: %w", err)
+	}
+	if q.useVerificationStmt, err = db.PrepareContext(ctx, useVerification); err != nil {
+		return nil, fmt.Errorf("error preparing query UseVerification: %w", err)
 	}
 	return &q, nil
 }
@@ -239,6 +356,16 @@ func (q *Queries) Close() error {
 	if q.acquireJobStmt != nil {
 		if cerr := q.acquireJobStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing acquireJobStmt: %w", cerr)
+		}
+	}
+	if q.activateKeyStmt != nil {
+		if cerr := q.activateKeyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing activateKeyStmt: %w", cerr)
+		}
+	}
+	if q.activateSessionStmt != nil {
+		if cerr := q.activateSessionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing activateSessionStmt: %w", cerr)
 		}
 	}
 	if q.addChangeStmt != nil {
@@ -276,14 +403,49 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing cleanConsumedStmt: %w", cerr)
 		}
 	}
+	if q.cleanCutoffsStmt != nil {
+		if cerr := q.cleanCutoffsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing cleanCutoffsStmt: %w", cerr)
+		}
+	}
+	if q.cleanFailuresStmt != nil {
+		if cerr := q.cleanFailuresStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing cleanFailuresStmt: %w", cerr)
+		}
+	}
 	if q.cleanKeysStmt != nil {
 		if cerr := q.cleanKeysStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing cleanKeysStmt: %w", cerr)
 		}
 	}
+	if q.cleanRefreshStmt != nil {
+		if cerr := q.cleanRefreshStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing cleanRefreshStmt: %w", cerr)
+		}
+	}
+	if q.cleanRevokedTokensStmt != nil {
+		if cerr := q.cleanRevokedTokensStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing cleanRevokedTokensStmt: %w", cerr)
+		}
+	}
 	if q.cleanSessionsStmt != nil {
 		if cerr := q.cleanSessionsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing cleanSessionsStmt: %w", cerr)
+		}
+	}
+	if q.cleanVerificationsStmt != nil {
+		if cerr := q.cleanVerificationsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing cleanVerificationsStmt: %w", cerr)
+		}
+	}
+	if q.clearFailureStmt != nil {
+		if cerr := q.clearFailureStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing clearFailureStmt: %w", cerr)
+		}
+	}
+	if q.clearFailuresStmt != nil {
+		if cerr := q.clearFailuresStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing clearFailuresStmt: %w", cerr)
 		}
 	}
 	if q.consumeStmt != nil {
@@ -326,9 +488,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing createSigningKeyStmt: %w", cerr)
 		}
 	}
+	if q.cutoffsStmt != nil {
+		if cerr := q.cutoffsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing cutoffsStmt: %w", cerr)
+		}
+	}
 	if q.deleteSigningKeyStmt != nil {
 		if cerr := q.deleteSigningKeyStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing deleteSigningKeyStmt: %w", cerr)
+		}
+	}
+	if q.dropRefreshAnswersStmt != nil {
+		if cerr := q.dropRefreshAnswersStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing dropRefreshAnswersStmt: %w", cerr)
 		}
 	}
 	if q.endKeyStmt != nil {
@@ -354,6 +526,26 @@ func (q *Queries) Close() error {
 	if q.eventsStmt != nil {
 		if cerr := q.eventsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing eventsStmt: %w", cerr)
+		}
+	}
+	if q.failureStmt != nil {
+		if cerr := q.failureStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing failureStmt: %w", cerr)
+		}
+	}
+	if q.failuresStmt != nil {
+		if cerr := q.failuresStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing failuresStmt: %w", cerr)
+		}
+	}
+	if q.finishCutoffStmt != nil {
+		if cerr := q.finishCutoffStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing finishCutoffStmt: %w", cerr)
+		}
+	}
+	if q.forgiveFailureStmt != nil {
+		if cerr := q.forgiveFailureStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing forgiveFailureStmt: %w", cerr)
 		}
 	}
 	if q.generationStmt != nil {
@@ -396,9 +588,39 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing keysStmt: %w", cerr)
 		}
 	}
+	if q.keysCutOffStmt != nil {
+		if cerr := q.keysCutOffStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keysCutOffStmt: %w", cerr)
+		}
+	}
+	if q.keysCutOffApplicationStmt != nil {
+		if cerr := q.keysCutOffApplicationStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keysCutOffApplicationStmt: %w", cerr)
+		}
+	}
+	if q.keysCutOffProviderStmt != nil {
+		if cerr := q.keysCutOffProviderStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keysCutOffProviderStmt: %w", cerr)
+		}
+	}
+	if q.keysEndedSinceStmt != nil {
+		if cerr := q.keysEndedSinceStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keysEndedSinceStmt: %w", cerr)
+		}
+	}
 	if q.lastGenerationStmt != nil {
 		if cerr := q.lastGenerationStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing lastGenerationStmt: %w", cerr)
+		}
+	}
+	if q.liveKeysStmt != nil {
+		if cerr := q.liveKeysStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing liveKeysStmt: %w", cerr)
+		}
+	}
+	if q.liveSessionsStmt != nil {
+		if cerr := q.liveSessionsStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing liveSessionsStmt: %w", cerr)
 		}
 	}
 	if q.localPersonStmt != nil {
@@ -421,9 +643,19 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing metaStmt: %w", cerr)
 		}
 	}
+	if q.moveSessionStmt != nil {
+		if cerr := q.moveSessionStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing moveSessionStmt: %w", cerr)
+		}
+	}
 	if q.putCodeStmt != nil {
 		if cerr := q.putCodeStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing putCodeStmt: %w", cerr)
+		}
+	}
+	if q.putCutoffStmt != nil {
+		if cerr := q.putCutoffStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing putCutoffStmt: %w", cerr)
 		}
 	}
 	if q.putMetaStmt != nil {
@@ -431,9 +663,24 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing putMetaStmt: %w", cerr)
 		}
 	}
+	if q.putRefreshStmt != nil {
+		if cerr := q.putRefreshStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing putRefreshStmt: %w", cerr)
+		}
+	}
 	if q.putSealedSettingStmt != nil {
 		if cerr := q.putSealedSettingStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing putSealedSettingStmt: %w", cerr)
+		}
+	}
+	if q.putVerificationStmt != nil {
+		if cerr := q.putVerificationStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing putVerificationStmt: %w", cerr)
+		}
+	}
+	if q.refreshStmt != nil {
+		if cerr := q.refreshStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing refreshStmt: %w", cerr)
 		}
 	}
 	if q.replaceSealedSettingStmt != nil {
@@ -444,6 +691,21 @@ func (q *Queries) Close() error {
 	if q.retireSigningKeyStmt != nil {
 		if cerr := q.retireSigningKeyStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing retireSigningKeyStmt: %w", cerr)
+		}
+	}
+	if q.revokeTokenStmt != nil {
+		if cerr := q.revokeTokenStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing revokeTokenStmt: %w", cerr)
+		}
+	}
+	if q.revokedTokensStmt != nil {
+		if cerr := q.revokedTokensStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing revokedTokensStmt: %w", cerr)
+		}
+	}
+	if q.revokedTokensSinceStmt != nil {
+		if cerr := q.revokedTokensSinceStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing revokedTokensSinceStmt: %w", cerr)
 		}
 	}
 	if q.sealedSettingStmt != nil {
@@ -469,6 +731,31 @@ func (q *Queries) Close() error {
 	if q.sessionsStmt != nil {
 		if cerr := q.sessionsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing sessionsStmt: %w", cerr)
+		}
+	}
+	if q.sessionsCutOffStmt != nil {
+		if cerr := q.sessionsCutOffStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sessionsCutOffStmt: %w", cerr)
+		}
+	}
+	if q.sessionsCutOffApplicationStmt != nil {
+		if cerr := q.sessionsCutOffApplicationStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sessionsCutOffApplicationStmt: %w", cerr)
+		}
+	}
+	if q.sessionsCutOffProviderStmt != nil {
+		if cerr := q.sessionsCutOffProviderStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sessionsCutOffProviderStmt: %w", cerr)
+		}
+	}
+	if q.sessionsEndedSinceStmt != nil {
+		if cerr := q.sessionsEndedSinceStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sessionsEndedSinceStmt: %w", cerr)
+		}
+	}
+	if q.setAccountRolesStmt != nil {
+		if cerr := q.setAccountRolesStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing setAccountRolesStmt: %w", cerr)
 		}
 	}
 	if q.setLocalGroupsStmt != nil {
@@ -511,6 +798,16 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing spendCodesOfTreeStmt: %w", cerr)
 		}
 	}
+	if q.strikeStmt != nil {
+		if cerr := q.strikeStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing strikeStmt: %w", cerr)
+		}
+	}
+	if q.succeedKeyStmt != nil {
+		if cerr := q.succeedKeyStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing succeedKeyStmt: %w", cerr)
+		}
+	}
 	if q.swapLocalPasswordStmt != nil {
 		if cerr := q.swapLocalPasswordStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing swapLocalPasswordStmt: %w", cerr)
@@ -519,6 +816,11 @@ func (q *Queries) Close() error {
 	if q.takeCodeStmt != nil {
 		if cerr := q.takeCodeStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing takeCodeStmt: %w", cerr)
+		}
+	}
+	if q.takeRefreshStmt != nil {
+		if cerr := q.takeRefreshStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing takeRefreshStmt: %w", cerr)
 		}
 	}
 	if q.touchKeyStmt != nil {
@@ -531,6 +833,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing touchSessionStmt: %w", cerr)
 		}
 	}
+	if q.tryVerificationStmt != nil {
+		if cerr := q.tryVerificationStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing tryVerificationStmt: %w", cerr)
+		}
+	}
 	if q.updateAccountStmt != nil {
 		if cerr := q.updateAccountStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing updateAccountStmt: %w", cerr)
@@ -539,6 +846,11 @@ func (q *Queries) Close() error {
 	if q.updateIdentityStmt != nil {
 		if cerr := q.updateIdentityStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing updateIdentityStmt: %w", cerr)
+		}
+	}
+	if q.useVerificationStmt != nil {
+		if cerr := q.useVerificationStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing useVerificationStmt: %w", cerr)
 		}
 	}
 	return err
@@ -578,141 +890,219 @@ func (q *Queries) queryRow(ctx context.Context, stmt *sql.Stmt, query string, ar
 }
 
 type Queries struct {
-	db                           DBTX
-	tx                           *sql.Tx
-	accountStmt                  *sql.Stmt
-	accountByNameStmt            *sql.Stmt
-	accountsStmt                 *sql.Stmt
-	acquireJobStmt               *sql.Stmt
-	addChangeStmt                *sql.Stmt
-	addGenerationStmt            *sql.Stmt
-	appendEventStmt              *sql.Stmt
-	changesStmt                  *sql.Stmt
-	cleanChangesStmt             *sql.Stmt
-	cleanCodesStmt               *sql.Stmt
-	cleanConsumedStmt            *sql.Stmt
-	cleanKeysStmt                *sql.Stmt
-	cleanSessionsStmt            *sql.Stmt
-	consumeStmt                  *sql.Stmt
-	createAccountStmt            *sql.Stmt
-	createGrantStmt              *sql.Stmt
-	createIdentityStmt           *sql.Stmt
-	createKeyStmt                *sql.Stmt
-	createLocalPersonStmt        *sql.Stmt
-	createSessionStmt            *sql.Stmt
-	createSigningKeyStmt         *sql.Stmt
-	deleteSigningKeyStmt         *sql.Stmt
-	endKeyStmt                   *sql.Stmt
-	endKeysStmt                  *sql.Stmt
-	endSessionStmt               *sql.Stmt
-	endSessionsStmt              *sql.Stmt
-	eventsStmt                   *sql.Stmt
-	generationStmt               *sql.Stmt
-	grantHoldersStmt             *sql.Stmt
-	grantsStmt                   *sql.Stmt
-	holdsDataStmt                *sql.Stmt
-	identitiesStmt               *sql.Stmt
-	identityStmt                 *sql.Stmt
-	keyStmt                      *sql.Stmt
-	keysStmt                     *sql.Stmt
-	lastGenerationStmt           *sql.Stmt
-	localPersonStmt              *sql.Stmt
-	localPersonBySubjectStmt     *sql.Stmt
-	makeSigningKeyCurrentStmt    *sql.Stmt
-	metaStmt                     *sql.Stmt
-	putCodeStmt                  *sql.Stmt
-	putMetaStmt                  *sql.Stmt
-	putSealedSettingStmt         *sql.Stmt
-	replaceSealedSettingStmt     *sql.Stmt
-	retireSigningKeyStmt         *sql.Stmt
-	sealedSettingStmt            *sql.Stmt
-	sessionStmt                  *sql.Stmt
-	sessionByTokenStmt           *sql.Stmt
-	sessionOpenStmt              *sql.Stmt
-	sessionsStmt                 *sql.Stmt
-	setLocalGroupsStmt           *sql.Stmt
-	setLocalPasswordStmt         *sql.Stmt
-	signingKeyExistsStmt         *sql.Stmt
-	signingKeysStmt              *sql.Stmt
-	spendCodesStmt               *sql.Stmt
-	spendCodesOfAccountStmt      *sql.Stmt
-	spendCodesOfAccountTreesStmt *sql.Stmt
-	spendCodesOfTreeStmt         *sql.Stmt
-	swapLocalPasswordStmt        *sql.Stmt
-	takeCodeStmt                 *sql.Stmt
-	touchKeyStmt                 *sql.Stmt
-	touchSessionStmt             *sql.Stmt
-	updateAccountStmt            *sql.Stmt
-	updateIdentityStmt           *sql.Stmt
+	db                            DBTX
+	tx                            *sql.Tx
+	accountStmt                   *sql.Stmt
+	accountByNameStmt             *sql.Stmt
+	accountsStmt                  *sql.Stmt
+	acquireJobStmt                *sql.Stmt
+	activateKeyStmt               *sql.Stmt
+	activateSessionStmt           *sql.Stmt
+	addChangeStmt                 *sql.Stmt
+	addGenerationStmt             *sql.Stmt
+	appendEventStmt               *sql.Stmt
+	changesStmt                   *sql.Stmt
+	cleanChangesStmt              *sql.Stmt
+	cleanCodesStmt                *sql.Stmt
+	cleanConsumedStmt             *sql.Stmt
+	cleanCutoffsStmt              *sql.Stmt
+	cleanFailuresStmt             *sql.Stmt
+	cleanKeysStmt                 *sql.Stmt
+	cleanRefreshStmt              *sql.Stmt
+	cleanRevokedTokensStmt        *sql.Stmt
+	cleanSessionsStmt             *sql.Stmt
+	cleanVerificationsStmt        *sql.Stmt
+	clearFailureStmt              *sql.Stmt
+	clearFailuresStmt             *sql.Stmt
+	consumeStmt                   *sql.Stmt
+	createAccountStmt             *sql.Stmt
+	createGrantStmt               *sql.Stmt
+	createIdentityStmt            *sql.Stmt
+	createKeyStmt                 *sql.Stmt
+	createLocalPersonStmt         *sql.Stmt
+	createSessionStmt             *sql.Stmt
+	createSigningKeyStmt          *sql.Stmt
+	cutoffsStmt                   *sql.Stmt
+	deleteSigningKeyStmt          *sql.Stmt
+	dropRefreshAnswersStmt        *sql.Stmt
+	endKeyStmt                    *sql.Stmt
+	endKeysStmt                   *sql.Stmt
+	endSessionStmt                *sql.Stmt
+	endSessionsStmt               *sql.Stmt
+	eventsStmt                    *sql.Stmt
+	failureStmt                   *sql.Stmt
+	failuresStmt                  *sql.Stmt
+	finishCutoffStmt              *sql.Stmt
+	forgiveFailureStmt            *sql.Stmt
+	generationStmt                *sql.Stmt
+	grantHoldersStmt              *sql.Stmt
+	grantsStmt                    *sql.Stmt
+	holdsDataStmt                 *sql.Stmt
+	identitiesStmt                *sql.Stmt
+	identityStmt                  *sql.Stmt
+	keyStmt                       *sql.Stmt
+	keysStmt                      *sql.Stmt
+	keysCutOffStmt                *sql.Stmt
+	keysCutOffApplicationStmt     *sql.Stmt
+	keysCutOffProviderStmt        *sql.Stmt
+	keysEndedSinceStmt            *sql.Stmt
+	lastGenerationStmt            *sql.Stmt
+	liveKeysStmt                  *sql.Stmt
+	liveSessionsStmt              *sql.Stmt
+	localPersonStmt               *sql.Stmt
+	localPersonBySubjectStmt      *sql.Stmt
+	makeSigningKeyCurrentStmt     *sql.Stmt
+	metaStmt                      *sql.Stmt
+	moveSessionStmt               *sql.Stmt
+	putCodeStmt                   *sql.Stmt
+	putCutoffStmt                 *sql.Stmt
+	putMetaStmt                   *sql.Stmt
+	putRefreshStmt                *sql.Stmt
+	putSealedSettingStmt          *sql.Stmt
+	putVerificationStmt           *sql.Stmt
+	refreshStmt                   *sql.Stmt
+	replaceSealedSettingStmt      *sql.Stmt
+	retireSigningKeyStmt          *sql.Stmt
+	revokeTokenStmt               *sql.Stmt
+	revokedTokensStmt             *sql.Stmt
+	revokedTokensSinceStmt        *sql.Stmt
+	sealedSettingStmt             *sql.Stmt
+	sessionStmt                   *sql.Stmt
+	sessionByTokenStmt            *sql.Stmt
+	sessionOpenStmt               *sql.Stmt
+	sessionsStmt                  *sql.Stmt
+	sessionsCutOffStmt            *sql.Stmt
+	sessionsCutOffApplicationStmt *sql.Stmt
+	sessionsCutOffProviderStmt    *sql.Stmt
+	sessionsEndedSinceStmt        *sql.Stmt
+	setAccountRolesStmt           *sql.Stmt
+	setLocalGroupsStmt            *sql.Stmt
+	setLocalPasswordStmt          *sql.Stmt
+	signingKeyExistsStmt          *sql.Stmt
+	signingKeysStmt               *sql.Stmt
+	spendCodesStmt                *sql.Stmt
+	spendCodesOfAccountStmt       *sql.Stmt
+	spendCodesOfAccountTreesStmt  *sql.Stmt
+	spendCodesOfTreeStmt          *sql.Stmt
+	strikeStmt                    *sql.Stmt
+	succeedKeyStmt                *sql.Stmt
+	swapLocalPasswordStmt         *sql.Stmt
+	takeCodeStmt                  *sql.Stmt
+	takeRefreshStmt               *sql.Stmt
+	touchKeyStmt                  *sql.Stmt
+	touchSessionStmt              *sql.Stmt
+	tryVerificationStmt           *sql.Stmt
+	updateAccountStmt             *sql.Stmt
+	updateIdentityStmt            *sql.Stmt
+	useVerificationStmt           *sql.Stmt
 }
 
 func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 	return &Queries{
-		db:                           tx,
-		tx:                           tx,
-		accountStmt:                  q.accountStmt,
-		accountByNameStmt:            q.accountByNameStmt,
-		accountsStmt:                 q.accountsStmt,
-		acquireJobStmt:               q.acquireJobStmt,
-		addChangeStmt:                q.addChangeStmt,
-		addGenerationStmt:            q.addGenerationStmt,
-		appendEventStmt:              q.appendEventStmt,
-		changesStmt:                  q.changesStmt,
-		cleanChangesStmt:             q.cleanChangesStmt,
-		cleanCodesStmt:               q.cleanCodesStmt,
-		cleanConsumedStmt:            q.cleanConsumedStmt,
-		cleanKeysStmt:                q.cleanKeysStmt,
-		cleanSessionsStmt:            q.cleanSessionsStmt,
-		consumeStmt:                  q.consumeStmt,
-		createAccountStmt:            q.createAccountStmt,
-		createGrantStmt:              q.createGrantStmt,
-		createIdentityStmt:           q.createIdentityStmt,
-		createKeyStmt:                q.createKeyStmt,
-		createLocalPersonStmt:        q.createLocalPersonStmt,
-		createSessionStmt:            q.createSessionStmt,
-		createSigningKeyStmt:         q.createSigningKeyStmt,
-		deleteSigningKeyStmt:         q.deleteSigningKeyStmt,
-		endKeyStmt:                   q.endKeyStmt,
-		endKeysStmt:                  q.endKeysStmt,
-		endSessionStmt:               q.endSessionStmt,
-		endSessionsStmt:              q.endSessionsStmt,
-		eventsStmt:                   q.eventsStmt,
-		generationStmt:               q.generationStmt,
-		grantHoldersStmt:             q.grantHoldersStmt,
-		grantsStmt:                   q.grantsStmt,
-		holdsDataStmt:                q.holdsDataStmt,
-		identitiesStmt:               q.identitiesStmt,
-		identityStmt:                 q.identityStmt,
-		keyStmt:                      q.keyStmt,
-		keysStmt:                     q.keysStmt,
-		lastGenerationStmt:           q.lastGenerationStmt,
-		localPersonStmt:              q.localPersonStmt,
-		localPersonBySubjectStmt:     q.localPersonBySubjectStmt,
-		makeSigningKeyCurrentStmt:    q.makeSigningKeyCurrentStmt,
-		metaStmt:                     q.metaStmt,
-		putCodeStmt:                  q.putCodeStmt,
-		putMetaStmt:                  q.putMetaStmt,
-		putSealedSettingStmt:         q.putSealedSettingStmt,
-		replaceSealedSettingStmt:     q.replaceSealedSettingStmt,
-		retireSigningKeyStmt:         q.retireSigningKeyStmt,
-		sealedSettingStmt:            q.sealedSettingStmt,
-		sessionStmt:                  q.sessionStmt,
-		sessionByTokenStmt:           q.sessionByTokenStmt,
-		sessionOpenStmt:              q.sessionOpenStmt,
-		sessionsStmt:                 q.sessionsStmt,
-		setLocalGroupsStmt:           q.setLocalGroupsStmt,
-		setLocalPasswordStmt:         q.setLocalPasswordStmt,
-		signingKeyExistsStmt:         q.signingKeyExistsStmt,
-		signingKeysStmt:              q.signingKeysStmt,
-		spendCodesStmt:               q.spendCodesStmt,
-		spendCodesOfAccountStmt:      q.spendCodesOfAccountStmt,
-		spendCodesOfAccountTreesStmt: q.spendCodesOfAccountTreesStmt,
-		spendCodesOfTreeStmt:         q.spendCodesOfTreeStmt,
-		swapLocalPasswordStmt:        q.swapLocalPasswordStmt,
-		takeCodeStmt:                 q.takeCodeStmt,
-		touchKeyStmt:                 q.touchKeyStmt,
-		touchSessionStmt:             q.touchSessionStmt,
-		updateAccountStmt:            q.updateAccountStmt,
-		updateIdentityStmt:           q.updateIdentityStmt,
+		db:                            tx,
+		tx:                            tx,
+		accountStmt:                   q.accountStmt,
+		accountByNameStmt:             q.accountByNameStmt,
+		accountsStmt:                  q.accountsStmt,
+		acquireJobStmt:                q.acquireJobStmt,
+		activateKeyStmt:               q.activateKeyStmt,
+		activateSessionStmt:           q.activateSessionStmt,
+		addChangeStmt:                 q.addChangeStmt,
+		addGenerationStmt:             q.addGenerationStmt,
+		appendEventStmt:               q.appendEventStmt,
+		changesStmt:                   q.changesStmt,
+		cleanChangesStmt:              q.cleanChangesStmt,
+		cleanCodesStmt:                q.cleanCodesStmt,
+		cleanConsumedStmt:             q.cleanConsumedStmt,
+		cleanCutoffsStmt:              q.cleanCutoffsStmt,
+		cleanFailuresStmt:             q.cleanFailuresStmt,
+		cleanKeysStmt:                 q.cleanKeysStmt,
+		cleanRefreshStmt:              q.cleanRefreshStmt,
+		cleanRevokedTokensStmt:        q.cleanRevokedTokensStmt,
+		cleanSessionsStmt:             q.cleanSessionsStmt,
+		cleanVerificationsStmt:        q.cleanVerificationsStmt,
+		clearFailureStmt:              q.clearFailureStmt,
+		clearFailuresStmt:             q.clearFailuresStmt,
+		consumeStmt:                   q.consumeStmt,
+		createAccountStmt:             q.createAccountStmt,
+		createGrantStmt:               q.createGrantStmt,
+		createIdentityStmt:            q.createIdentityStmt,
+		createKeyStmt:                 q.createKeyStmt,
+		createLocalPersonStmt:         q.createLocalPersonStmt,
+		createSessionStmt:             q.createSessionStmt,
+		createSigningKeyStmt:          q.createSigningKeyStmt,
+		cutoffsStmt:                   q.cutoffsStmt,
+		deleteSigningKeyStmt:          q.deleteSigningKeyStmt,
+		dropRefreshAnswersStmt:        q.dropRefreshAnswersStmt,
+		endKeyStmt:                    q.endKeyStmt,
+		endKeysStmt:                   q.endKeysStmt,
+		endSessionStmt:                q.endSessionStmt,
+		endSessionsStmt:               q.endSessionsStmt,
+		eventsStmt:                    q.eventsStmt,
+		failureStmt:                   q.failureStmt,
+		failuresStmt:                  q.failuresStmt,
+		finishCutoffStmt:              q.finishCutoffStmt,
+		forgiveFailureStmt:            q.forgiveFailureStmt,
+		generationStmt:                q.generationStmt,
+		grantHoldersStmt:              q.grantHoldersStmt,
+		grantsStmt:                    q.grantsStmt,
+		holdsDataStmt:                 q.holdsDataStmt,
+		identitiesStmt:                q.identitiesStmt,
+		identityStmt:                  q.identityStmt,
+		keyStmt:                       q.keyStmt,
+		keysStmt:                      q.keysStmt,
+		keysCutOffStmt:                q.keysCutOffStmt,
+		keysCutOffApplicationStmt:     q.keysCutOffApplicationStmt,
+		keysCutOffProviderStmt:        q.keysCutOffProviderStmt,
+		keysEndedSinceStmt:            q.keysEndedSinceStmt,
+		lastGenerationStmt:            q.lastGenerationStmt,
+		liveKeysStmt:                  q.liveKeysStmt,
+		liveSessionsStmt:              q.liveSessionsStmt,
+		localPersonStmt:               q.localPersonStmt,
+		localPersonBySubjectStmt:      q.localPersonBySubjectStmt,
+		makeSigningKeyCurrentStmt:     q.makeSigningKeyCurrentStmt,
+		metaStmt:                      q.metaStmt,
+		moveSessionStmt:               q.moveSessionStmt,
+		putCodeStmt:                   q.putCodeStmt,
+		putCutoffStmt:                 q.putCutoffStmt,
+		putMetaStmt:                   q.putMetaStmt,
+		putRefreshStmt:                q.putRefreshStmt,
+		putSealedSettingStmt:          q.putSealedSettingStmt,
+		putVerificationStmt:           q.putVerificationStmt,
+		refreshStmt:                   q.refreshStmt,
+		replaceSealedSettingStmt:      q.replaceSealedSettingStmt,
+		retireSigningKeyStmt:          q.retireSigningKeyStmt,
+		revokeTokenStmt:               q.revokeTokenStmt,
+		revokedTokensStmt:             q.revokedTokensStmt,
+		revokedTokensSinceStmt:        q.revokedTokensSinceStmt,
+		sealedSettingStmt:             q.sealedSettingStmt,
+		sessionStmt:                   q.sessionStmt,
+		sessionByTokenStmt:            q.sessionByTokenStmt,
+		sessionOpenStmt:               q.sessionOpenStmt,
+		sessionsStmt:                  q.sessionsStmt,
+		sessionsCutOffStmt:            q.sessionsCutOffStmt,
+		sessionsCutOffApplicationStmt: q.sessionsCutOffApplicationStmt,
+		sessionsCutOffProviderStmt:    q.sessionsCutOffProviderStmt,
+		sessionsEndedSinceStmt:        q.sessionsEndedSinceStmt,
+		setAccountRolesStmt:           q.setAccountRolesStmt,
+		setLocalGroupsStmt:            q.setLocalGroupsStmt,
+		setLocalPasswordStmt:          q.setLocalPasswordStmt,
+		signingKeyExistsStmt:          q.signingKeyExistsStmt,
+		signingKeysStmt:               q.signingKeysStmt,
+		spendCodesStmt:                q.spendCodesStmt,
+		spendCodesOfAccountStmt:       q.spendCodesOfAccountStmt,
+		spendCodesOfAccountTreesStmt:  q.spendCodesOfAccountTreesStmt,
+		spendCodesOfTreeStmt:          q.spendCodesOfTreeStmt,
+		strikeStmt:                    q.strikeStmt,
+		succeedKeyStmt:                q.succeedKeyStmt,
+		swapLocalPasswordStmt:         q.swapLocalPasswordStmt,
+		takeCodeStmt:                  q.takeCodeStmt,
+		takeRefreshStmt:               q.takeRefreshStmt,
+		touchKeyStmt:                  q.touchKeyStmt,
+		touchSessionStmt:              q.touchSessionStmt,
+		tryVerificationStmt:           q.tryVerificationStmt,
+		updateAccountStmt:             q.updateAccountStmt,
+		updateIdentityStmt:            q.updateIdentityStmt,
+		useVerificationStmt:           q.useVerificationStmt,
 	}
 }

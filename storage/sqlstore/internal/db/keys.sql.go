@@ -12,27 +12,32 @@ import (
 
 const createKey = `-- name: CreateKey :execrows
 INSERT INTO api_keys (id, secret_hash, prefix, name, state, account_id, provider, subject, application, roles,
-                      created_at, expires_at, last_used_at, ended_at, end_reason)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+                      created_at, expires_at, last_used_at, ended_at, end_reason, networks, read_only, rate_requests,
+                      rate_per_ms)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 ON CONFLICT DO NOTHING
 `
 
 type CreateKeyParams struct {
-	ID          string
-	SecretHash  []byte
-	Prefix      string
-	Name        string
-	State       string
-	AccountID   string
-	Provider    string
-	Subject     string
-	Application string
-	Roles       string
-	CreatedAt   int64
-	ExpiresAt   int64
-	LastUsedAt  int64
-	EndedAt     sql.NullInt64
-	EndReason   string
+	ID           string
+	SecretHash   []byte
+	Prefix       string
+	Name         string
+	State        string
+	AccountID    string
+	Provider     string
+	Subject      string
+	Application  string
+	Roles        string
+	CreatedAt    int64
+	ExpiresAt    int64
+	LastUsedAt   int64
+	EndedAt      sql.NullInt64
+	EndReason    string
+	Networks     string
+	ReadOnly     bool
+	RateRequests int64
+	RatePerMs    int64
 }
 
 func (q *Queries) CreateKey(ctx context.Context, arg CreateKeyParams) (int64, error) {
@@ -52,6 +57,10 @@ func (q *Queries) CreateKey(ctx context.Context, arg CreateKeyParams) (int64, er
 		arg.LastUsedAt,
 		arg.EndedAt,
 		arg.EndReason,
+		arg.Networks,
+		arg.ReadOnly,
+		arg.RateRequests,
+		arg.RatePerMs,
 	)
 	if err != nil {
 		return 0, err
@@ -120,7 +129,7 @@ func (q *Queries) EndKeys(ctx context.Context, arg EndKeysParams) ([]string, err
 }
 
 const key = `-- name: Key :one
-SELECT id, secret_hash, prefix, name, state, account_id, provider, subject, application, roles, created_at, expires_at, last_used_at, ended_at, end_reason FROM api_keys WHERE id = $1
+SELECT id, secret_hash, prefix, name, state, account_id, provider, subject, application, roles, created_at, expires_at, last_used_at, ended_at, end_reason, networks, read_only, rate_requests, rate_per_ms, successor FROM api_keys WHERE id = $1
 `
 
 func (q *Queries) Key(ctx context.Context, id string) (ApiKey, error) {
@@ -142,12 +151,17 @@ func (q *Queries) Key(ctx context.Context, id string) (ApiKey, error) {
 		&i.LastUsedAt,
 		&i.EndedAt,
 		&i.EndReason,
+		&i.Networks,
+		&i.ReadOnly,
+		&i.RateRequests,
+		&i.RatePerMs,
+		&i.Successor,
 	)
 	return i, err
 }
 
 const keys = `-- name: Keys :many
-SELECT id, secret_hash, prefix, name, state, account_id, provider, subject, application, roles, created_at, expires_at, last_used_at, ended_at, end_reason FROM api_keys WHERE account_id = $1 AND ended_at IS NULL ORDER BY created_at DESC, id
+SELECT id, secret_hash, prefix, name, state, account_id, provider, subject, application, roles, created_at, expires_at, last_used_at, ended_at, end_reason, networks, read_only, rate_requests, rate_per_ms, successor FROM api_keys WHERE account_id = $1 AND ended_at IS NULL ORDER BY created_at DESC, id
 `
 
 func (q *Queries) Keys(ctx context.Context, accountID string) ([]ApiKey, error) {
@@ -175,6 +189,77 @@ func (q *Queries) Keys(ctx context.Context, accountID string) ([]ApiKey, error) 
 			&i.LastUsedAt,
 			&i.EndedAt,
 			&i.EndReason,
+			&i.Networks,
+			&i.ReadOnly,
+			&i.RateRequests,
+			&i.RatePerMs,
+			&i.Successor,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const liveKeys = `-- name: LiveKeys :many
+SELECT id, secret_hash, prefix, name, state, account_id, provider, subject, application, roles, created_at, expires_at, last_used_at, ended_at, end_reason, networks, read_only, rate_requests, rate_per_ms, successor FROM api_keys
+WHERE ended_at IS NULL AND expires_at > $2 AND id > $3
+  AND (application = $4 OR $4 IS NULL)
+  AND (state = $5 OR $5 IS NULL)
+ORDER BY id LIMIT $1
+`
+
+type LiveKeysParams struct {
+	Limit       int32
+	Now         int64
+	After       string
+	Application sql.NullString
+	State       sql.NullString
+}
+
+func (q *Queries) LiveKeys(ctx context.Context, arg LiveKeysParams) ([]ApiKey, error) {
+	rows, err := q.query(ctx, q.liveKeysStmt, liveKeys,
+		arg.Limit,
+		arg.Now,
+		arg.After,
+		arg.Application,
+		arg.State,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ApiKey
+	for rows.Next() {
+		var i ApiKey
+		if err := rows.Scan(
+			&i.ID,
+			&i.SecretHash,
+			&i.Prefix,
+			&i.Name,
+			&i.State,
+			&i.AccountID,
+			&i.Provider,
+			&i.Subject,
+			&i.Application,
+			&i.Roles,
+			&i.CreatedAt,
+			&i.ExpiresAt,
+			&i.LastUsedAt,
+			&i.EndedAt,
+			&i.EndReason,
+			&i.Networks,
+			&i.ReadOnly,
+			&i.RateRequests,
+			&i.RatePerMs,
+			&i.Successor,
 		); err != nil {
 			return nil, err
 		}

@@ -18,24 +18,31 @@ type Account struct {
 	Disabled      bool
 	CreatedAt     int64
 	SignedInAt    int64
+	Kind          string
+	Roles         string
 }
 
 type ApiKey struct {
-	ID          string
-	SecretHash  []byte
-	Prefix      string
-	Name        string
-	State       string
-	AccountID   string
-	Provider    string
-	Subject     string
-	Application string
-	Roles       string
-	CreatedAt   int64
-	ExpiresAt   int64
-	LastUsedAt  int64
-	EndedAt     sql.NullInt64
-	EndReason   string
+	ID           string
+	SecretHash   []byte
+	Prefix       string
+	Name         string
+	State        string
+	AccountID    string
+	Provider     string
+	Subject      string
+	Application  string
+	Roles        string
+	CreatedAt    int64
+	ExpiresAt    int64
+	LastUsedAt   int64
+	EndedAt      sql.NullInt64
+	EndReason    string
+	Networks     string
+	ReadOnly     bool
+	RateRequests int64
+	RatePerMs    int64
+	Successor    string
 }
 
 type AuditEvent struct {
@@ -61,6 +68,22 @@ type Change struct {
 	Kind string
 	Key  string
 	At   int64
+}
+
+type Cutoff struct {
+	Kind string
+	Key  string
+	At   int64
+	Done bool
+}
+
+type Failure struct {
+	Key   string
+	Scope string
+	Label string
+	Count int64
+	Since int64
+	Until int64
 }
 
 type Identity struct {
@@ -95,6 +118,26 @@ type ManualGrant struct {
 	GrantedAt  int64
 }
 
+type RefreshToken struct {
+	Hash           []byte
+	SessionID      string
+	TokenID        string
+	TokenExpiresAt int64
+	IssuedAt       int64
+	ExpiresAt      int64
+	UsedAt         sql.NullInt64
+	SuccessorHash  []byte
+	AnswerSealed   []byte
+}
+
+type RevokedToken struct {
+	ID          string
+	SessionID   string
+	Application string
+	RevokedAt   int64
+	ExpiresAt   int64
+}
+
 type Session struct {
 	ID          string
 	TokenHash   []byte
@@ -117,6 +160,7 @@ type Session struct {
 	UserAgent   string
 	Embedder    string
 	Origin      string
+	Remembered  bool
 }
 
 type SigningKey struct {
@@ -127,4 +171,16 @@ type SigningKey struct {
 	CreatedAt     int64
 	CurrentAt     int64
 	RetiredAt     int64
+	Application   string
+}
+
+type Verification struct {
+	ID         string
+	CodeSealed []byte
+	AccountID  string
+	SessionID  string
+	KeyID      string
+	Tries      int64
+	ExpiresAt  int64
+	UsedAt     sql.NullInt64
 }

@@ -38,12 +38,129 @@ func (q *Queries) AcquireJob(ctx context.Context, arg AcquireJobParams) (int64, 
 	return result.RowsAffected()
 }
 
+const activateKey = `-- name: ActivateKey :execrows
+UPDATE api_keys SET state = 'active'
+WHERE id = $1 AND state = $2 AND state <> 'ended' AND ended_at IS NULL
+`
+
+func (q *Queries) ActivateKey(ctx context.Context, iD string, fromState string) (int64, error) {
+	result, err := q.exec(ctx, q.activateKeyStmt, activateKey, iD, fromState)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const activateSession = `-- name: ActivateSession :execrows
+UPDATE sessions SET state = 'active', token_hash = $1
+WHERE id = $2 AND state = 'pending' AND ended_at IS NULL
+`
+
+func (q *Queries) ActivateSession(ctx context.Context, tokenHash []byte, iD string) (int64, error) {
+	result, err := q.exec(ctx, q.activateSessionStmt, activateSession, tokenHash, iD)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 const consume = `-- name: Consume :execrows
 INSERT INTO consumed (id, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING
 `
 
 func (q *Queries) Consume(ctx context.Context, iD string, expiresAt int64) (int64, error) {
 	result, err := q.exec(ctx, q.consumeStmt, consume, iD, expiresAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const moveSession = `-- name: MoveSession :execrows
+UPDATE sessions SET address = $1
+WHERE id = $2 AND address = $3 AND ended_at IS NULL
+`
+
+type MoveSessionParams struct {
+	Address     string
+	ID          string
+	FromAddress string
+}
+
+// Who sees a session move first tells of it.
+func (q *Queries) MoveSession(ctx context.Context, arg MoveSessionParams) (int64, error) {
+	result, err := q.exec(ctx, q.moveSessionStmt, moveSession, arg.Address, arg.ID, arg.FromAddress)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+const strike = `-- name: Strike :one
+INSERT INTO failures (key, scope, label, count, since, until)
+VALUES ($1, $2, $3, 1, $4, $5)
+ON CONFLICT (key) DO UPDATE
+SET count = CASE WHEN failures.until <= excluded.since THEN 1 ELSE failures.count + 1 END,
+    since = CASE WHEN failures.until <= excluded.since THEN excluded.since ELSE failures.since END,
+    until = CASE WHEN failures.until <= excluded.since THEN excluded.until ELSE failures.until END,
+    label = excluded.label
+WHERE failures.until <= excluded.since OR failures.count < $6
+RETURNING key, scope, label, count, since, until
+`
+
+type StrikeParams struct {
+	Key   string
+	Scope string
+	Label string
+	Now   int64
+	Until int64
+	Most  int64
+}
+
+// A failure counts before the password is looked at. No row: the limit is reached, and nothing is counted any more until
+// the window ends.
+func (q *Queries) Strike(ctx context.Context, arg StrikeParams) (Failure, error) {
+	row := q.queryRow(ctx, q.strikeStmt, strike,
+		arg.Key,
+		arg.Scope,
+		arg.Label,
+		arg.Now,
+		arg.Until,
+		arg.Most,
+	)
+	var i Failure
+	err := row.Scan(
+		&i.Key,
+		&i.Scope,
+		&i.Label,
+		&i.Count,
+		&i.Since,
+		&i.Until,
+	)
+	return i, err
+}
+
+const succeedKey = `-- name: SucceedKey :execrows
+UPDATE api_keys SET successor = $1,
+    expires_at = CASE WHEN expires_at < $2 THEN expires_at ELSE $2 END
+WHERE id = $3 AND account_id = $4 AND successor = '' AND ended_at IS NULL
+`
+
+type SucceedKeyParams struct {
+	Successor string
+	Until     int64
+	ID        string
+	AccountID string
+}
+
+// A key has one successor at most, and what is left of its own time is never made longer.
+func (q *Queries) SucceedKey(ctx context.Context, arg SucceedKeyParams) (int64, error) {
+	result, err := q.exec(ctx, q.succeedKeyStmt, succeedKey,
+		arg.Successor,
+		arg.Until,
+		arg.ID,
+		arg.AccountID,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -111,6 +228,74 @@ func (q *Queries) TakeCode(ctx context.Context, arg TakeCodeParams) (TakeCodeRow
 		&i.Application,
 		&i.Challenge,
 		&i.ExpiresAt,
+	)
+	return i, err
+}
+
+const takeRefresh = `-- name: TakeRefresh :one
+UPDATE refresh_tokens
+SET used_at = $1, successor_hash = $2, answer_sealed = $3
+WHERE hash = $4 AND used_at IS NULL AND expires_at > $5
+RETURNING hash, session_id, token_id, token_expires_at, issued_at, expires_at, used_at, successor_hash, answer_sealed
+`
+
+type TakeRefreshParams struct {
+	Now           sql.NullInt64
+	SuccessorHash []byte
+	AnswerSealed  []byte
+	Hash          []byte
+	ExpiresAfter  int64
+}
+
+// The successor and what the taker was given stand there from the moment that the token is spent.
+func (q *Queries) TakeRefresh(ctx context.Context, arg TakeRefreshParams) (RefreshToken, error) {
+	row := q.queryRow(ctx, q.takeRefreshStmt, takeRefresh,
+		arg.Now,
+		arg.SuccessorHash,
+		arg.AnswerSealed,
+		arg.Hash,
+		arg.ExpiresAfter,
+	)
+	var i RefreshToken
+	err := row.Scan(
+		&i.Hash,
+		&i.SessionID,
+		&i.TokenID,
+		&i.TokenExpiresAt,
+		&i.IssuedAt,
+		&i.ExpiresAt,
+		&i.UsedAt,
+		&i.SuccessorHash,
+		&i.AnswerSealed,
+	)
+	return i, err
+}
+
+const tryVerification = `-- name: TryVerification :one
+UPDATE verifications SET tries = tries + 1
+WHERE id = $1 AND used_at IS NULL AND expires_at > $2 AND tries < $3
+RETURNING id, code_sealed, account_id, session_id, key_id, tries, expires_at, used_at
+`
+
+type TryVerificationParams struct {
+	ID   string
+	Now  int64
+	Most int64
+}
+
+// A try counts before it is looked at, in the same statement that says whether there is one left.
+func (q *Queries) TryVerification(ctx context.Context, arg TryVerificationParams) (Verification, error) {
+	row := q.queryRow(ctx, q.tryVerificationStmt, tryVerification, arg.ID, arg.Now, arg.Most)
+	var i Verification
+	err := row.Scan(
+		&i.ID,
+		&i.CodeSealed,
+		&i.AccountID,
+		&i.SessionID,
+		&i.KeyID,
+		&i.Tries,
+		&i.ExpiresAt,
+		&i.UsedAt,
 	)
 	return i, err
 }

@@ -10,7 +10,7 @@ import (
 )
 
 const account = `-- name: Account :one
-SELECT id, username, username_key, name, email, email_verified, disabled, created_at, signed_in_at FROM accounts WHERE id = $1
+SELECT id, username, username_key, name, email, email_verified, disabled, created_at, signed_in_at, kind, roles FROM accounts WHERE id = $1
 `
 
 func (q *Queries) Account(ctx context.Context, id string) (Account, error) {
@@ -26,12 +26,14 @@ func (q *Queries) Account(ctx context.Context, id string) (Account, error) {
 		&i.Disabled,
 		&i.CreatedAt,
 		&i.SignedInAt,
+		&i.Kind,
+		&i.Roles,
 	)
 	return i, err
 }
 
 const accountByName = `-- name: AccountByName :one
-SELECT id, username, username_key, name, email, email_verified, disabled, created_at, signed_in_at FROM accounts WHERE username_key = $1
+SELECT id, username, username_key, name, email, email_verified, disabled, created_at, signed_in_at, kind, roles FROM accounts WHERE username_key = $1
 `
 
 func (q *Queries) AccountByName(ctx context.Context, usernameKey string) (Account, error) {
@@ -47,12 +49,14 @@ func (q *Queries) AccountByName(ctx context.Context, usernameKey string) (Accoun
 		&i.Disabled,
 		&i.CreatedAt,
 		&i.SignedInAt,
+		&i.Kind,
+		&i.Roles,
 	)
 	return i, err
 }
 
 const accounts = `-- name: Accounts :many
-SELECT id, username, username_key, name, email, email_verified, disabled, created_at, signed_in_at FROM accounts WHERE username_key > $1 ORDER BY username_key LIMIT $2
+SELECT id, username, username_key, name, email, email_verified, disabled, created_at, signed_in_at, kind, roles FROM accounts WHERE username_key > $1 ORDER BY username_key LIMIT $2
 `
 
 func (q *Queries) Accounts(ctx context.Context, usernameKey string, limit int32) ([]Account, error) {
@@ -74,6 +78,8 @@ func (q *Queries) Accounts(ctx context.Context, usernameKey string, limit int32)
 			&i.Disabled,
 			&i.CreatedAt,
 			&i.SignedInAt,
+			&i.Kind,
+			&i.Roles,
 		); err != nil {
 			return nil, err
 		}
@@ -89,8 +95,9 @@ func (q *Queries) Accounts(ctx context.Context, usernameKey string, limit int32)
 }
 
 const createAccount = `-- name: CreateAccount :execrows
-INSERT INTO accounts (id, username, username_key, name, email, email_verified, disabled, created_at, signed_in_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO accounts (id, username, username_key, name, email, email_verified, disabled, created_at, signed_in_at,
+                      kind, roles)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 ON CONFLICT DO NOTHING
 `
 
@@ -104,6 +111,8 @@ type CreateAccountParams struct {
 	Disabled      bool
 	CreatedAt     int64
 	SignedInAt    int64
+	Kind          string
+	Roles         string
 }
 
 func (q *Queries) CreateAccount(ctx context.Context, arg CreateAccountParams) (int64, error) {
@@ -117,6 +126,8 @@ func (q *Queries) CreateAccount(ctx context.Context, arg CreateAccountParams) (i
 		arg.Disabled,
 		arg.CreatedAt,
 		arg.SignedInAt,
+		arg.Kind,
+		arg.Roles,
 	)
 	if err != nil {
 		return 0, err
@@ -389,6 +400,18 @@ func (q *Queries) LocalPersonBySubject(ctx context.Context, provider string, sub
 		&i.PasswordSetAt,
 	)
 	return i, err
+}
+
+const setAccountRoles = `-- name: SetAccountRoles :execrows
+UPDATE accounts SET roles = $2 WHERE id = $1 AND kind = 'service'
+`
+
+func (q *Queries) SetAccountRoles(ctx context.Context, iD string, roles string) (int64, error) {
+	result, err := q.exec(ctx, q.setAccountRolesStmt, setAccountRoles, iD, roles)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }
 
 const setLocalGroups = `-- name: SetLocalGroups :execrows

@@ -13,8 +13,8 @@ import (
 const createSession = `-- name: CreateSession :execrows
 INSERT INTO sessions (id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr,
                       auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address,
-                      user_agent, embedder, origin)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+                      user_agent, embedder, origin, remembered)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 ON CONFLICT DO NOTHING
 `
 
@@ -40,6 +40,7 @@ type CreateSessionParams struct {
 	UserAgent   string
 	Embedder    string
 	Origin      string
+	Remembered  bool
 }
 
 func (q *Queries) CreateSession(ctx context.Context, arg CreateSessionParams) (int64, error) {
@@ -65,6 +66,7 @@ func (q *Queries) CreateSession(ctx context.Context, arg CreateSessionParams) (i
 		arg.UserAgent,
 		arg.Embedder,
 		arg.Origin,
+		arg.Remembered,
 	)
 	if err != nil {
 		return 0, err
@@ -154,6 +156,75 @@ func (q *Queries) EndSessions(ctx context.Context, arg EndSessionsParams) ([]str
 	return items, nil
 }
 
+const liveSessions = `-- name: LiveSessions :many
+SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent, embedder, origin, remembered FROM sessions
+WHERE state = 'active' AND ended_at IS NULL AND expires_at > $2 AND (idle_ms = 0 OR last_seen_at + idle_ms > $2)
+  AND id > $3
+  AND (application = $4 OR $4 IS NULL)
+  AND (provider = $5 OR $5 IS NULL)
+ORDER BY id LIMIT $1
+`
+
+type LiveSessionsParams struct {
+	Limit       int32
+	Now         int64
+	After       string
+	Application sql.NullString
+	Provider    sql.NullString
+}
+
+func (q *Queries) LiveSessions(ctx context.Context, arg LiveSessionsParams) ([]Session, error) {
+	rows, err := q.query(ctx, q.liveSessionsStmt, liveSessions,
+		arg.Limit,
+		arg.Now,
+		arg.After,
+		arg.Application,
+		arg.Provider,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Session
+	for rows.Next() {
+		var i Session
+		if err := rows.Scan(
+			&i.ID,
+			&i.TokenHash,
+			&i.ParentID,
+			&i.Kind,
+			&i.State,
+			&i.AccountID,
+			&i.Provider,
+			&i.Subject,
+			&i.Application,
+			&i.Amr,
+			&i.AuthTime,
+			&i.CreatedAt,
+			&i.LastSeenAt,
+			&i.IdleMs,
+			&i.ExpiresAt,
+			&i.EndedAt,
+			&i.EndReason,
+			&i.Address,
+			&i.UserAgent,
+			&i.Embedder,
+			&i.Origin,
+			&i.Remembered,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const putCode = `-- name: PutCode :execrows
 INSERT INTO codes (hash, purpose, session_id, account_id, application, challenge, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -187,7 +258,7 @@ func (q *Queries) PutCode(ctx context.Context, arg PutCodeParams) (int64, error)
 }
 
 const session = `-- name: Session :one
-SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent, embedder, origin FROM sessions WHERE id = $1
+SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent, embedder, origin, remembered FROM sessions WHERE id = $1
 `
 
 func (q *Queries) Session(ctx context.Context, id string) (Session, error) {
@@ -215,12 +286,13 @@ func (q *Queries) Session(ctx context.Context, id string) (Session, error) {
 		&i.UserAgent,
 		&i.Embedder,
 		&i.Origin,
+		&i.Remembered,
 	)
 	return i, err
 }
 
 const sessionByToken = `-- name: SessionByToken :one
-SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent, embedder, origin FROM sessions WHERE token_hash = $1
+SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent, embedder, origin, remembered FROM sessions WHERE token_hash = $1
 `
 
 func (q *Queries) SessionByToken(ctx context.Context, tokenHash []byte) (Session, error) {
@@ -248,6 +320,7 @@ func (q *Queries) SessionByToken(ctx context.Context, tokenHash []byte) (Session
 		&i.UserAgent,
 		&i.Embedder,
 		&i.Origin,
+		&i.Remembered,
 	)
 	return i, err
 }
@@ -264,7 +337,7 @@ func (q *Queries) SessionOpen(ctx context.Context, id string) (bool, error) {
 }
 
 const sessions = `-- name: Sessions :many
-SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent, embedder, origin FROM sessions
+SELECT id, token_hash, parent_id, kind, state, account_id, provider, subject, application, amr, auth_time, created_at, last_seen_at, idle_ms, expires_at, ended_at, end_reason, address, user_agent, embedder, origin, remembered FROM sessions
 WHERE account_id = $1 AND ended_at IS NULL AND expires_at > $2
   AND (idle_ms = 0 OR last_seen_at + idle_ms > $2)
 ORDER BY created_at DESC, id
@@ -301,6 +374,7 @@ func (q *Queries) Sessions(ctx context.Context, accountID string, now int64) ([]
 			&i.UserAgent,
 			&i.Embedder,
 			&i.Origin,
+			&i.Remembered,
 		); err != nil {
 			return nil, err
 		}

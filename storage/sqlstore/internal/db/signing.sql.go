@@ -10,8 +10,8 @@ import (
 )
 
 const createSigningKey = `-- name: CreateSigningKey :execrows
-INSERT INTO signing_keys (id, algorithm, state, private_sealed, created_at, current_at, retired_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+INSERT INTO signing_keys (id, algorithm, state, private_sealed, created_at, current_at, retired_at, application)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT DO NOTHING
 `
 
@@ -23,6 +23,7 @@ type CreateSigningKeyParams struct {
 	CreatedAt     int64
 	CurrentAt     int64
 	RetiredAt     int64
+	Application   string
 }
 
 func (q *Queries) CreateSigningKey(ctx context.Context, arg CreateSigningKeyParams) (int64, error) {
@@ -34,6 +35,7 @@ func (q *Queries) CreateSigningKey(ctx context.Context, arg CreateSigningKeyPara
 		arg.CreatedAt,
 		arg.CurrentAt,
 		arg.RetiredAt,
+		arg.Application,
 	)
 	if err != nil {
 		return 0, err
@@ -91,7 +93,7 @@ func (q *Queries) SigningKeyExists(ctx context.Context, id string) (bool, error)
 }
 
 const signingKeys = `-- name: SigningKeys :many
-SELECT id, algorithm, state, private_sealed, created_at, current_at, retired_at FROM signing_keys ORDER BY created_at, id
+SELECT id, algorithm, state, private_sealed, created_at, current_at, retired_at, application FROM signing_keys ORDER BY created_at, id
 `
 
 func (q *Queries) SigningKeys(ctx context.Context) ([]SigningKey, error) {
@@ -111,6 +113,7 @@ func (q *Queries) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 			&i.CreatedAt,
 			&i.CurrentAt,
 			&i.RetiredAt,
+			&i.Application,
 		); err != nil {
 			return nil, err
 		}
