@@ -46,8 +46,8 @@ func TestREL08_MistakesInProfiles(t *testing.T) {
 		"a key that would do nothing": {
 			"{routes: {login: /x}, csrf_header: X-A}",
 			[]string{
-				"profiles.x.routes: is the same for every application; a profile changes claims, cookie, api_key",
-				"profiles.x.csrf_header: is the same for every application; a profile changes claims, cookie, api_key",
+				"profiles.x.routes: is the same for every application; a profile changes claims, cookie, api_key, refresh, token_query",
+				"profiles.x.csrf_header: is the same for every application; a profile changes claims, cookie, api_key, refresh, token_query",
 			},
 		},
 		"a key that nobody knows": {
@@ -168,7 +168,7 @@ func TestREL08_MistakesInProfiles(t *testing.T) {
 		"keys nowhere": {
 			"{api_key: {prefix: A, headers: []}}",
 			[]string{
-				"profiles.x.api_key.prefix: expected 1 to 16 of a-z and 0-9",
+				"profiles.x.api_key.prefix: expected 1 to 20 of a-z, 0-9 and, within, _",
 				"profiles.x.api_key.headers: expected at least one header",
 			},
 		},

@@ -19,12 +19,12 @@ import (
 
 // Config is everything a file may say, complete with defaults. It is not changed after Load.
 type Config struct {
-	Server   Server   `yaml:"server"`
-	Storage  Storage  `yaml:"storage"`
-	Login    Login    `yaml:"login"`
-	Session  Session  `yaml:"session"`
-	Branding Branding `yaml:"branding"`
-	Log      Log      `yaml:"log"`
+	Server   Server       `yaml:"server"`
+	Storage  Storage      `yaml:"storage"`
+	Login    Login        `yaml:"login"`
+	Session  HouseSession `yaml:"session"`
+	Branding Branding     `yaml:"branding"`
+	Log      Log          `yaml:"log"`
 	// Providers by id; at least one.
 	Providers map[string]*Provider `yaml:"providers"`
 	// Roles by name.
@@ -36,6 +36,9 @@ type Config struct {
 	Applications map[string]*Application `yaml:"applications"`
 	Embedding    Embedding               `yaml:"embedding"`
 	APIKeys      APIKeys                 `yaml:"api_keys"`
+	Throttle     Throttle                `yaml:"throttle"`
+	SigningKeys  SigningKeys             `yaml:"signing_keys"`
+	Mail         Mail                    `yaml:"mail"`
 
 	name, dir, hash string
 	origins         map[string]string // by dotted key: where a value comes from; absent: a default
@@ -67,6 +70,8 @@ type TLS struct {
 // Storage is where data is kept.
 type Storage struct {
 	SQLite SQLite `yaml:"sqlite"`
+	// Postgres is a database server, in the place of SQLite when its URL is set.
+	Postgres Postgres `yaml:"postgres"`
 	// MasterKey seals secrets at rest. Default: the file master.key next to the database. It is the one secret whose
 	// file may be missing when the configuration is read, since it is made for an empty store; see MasterKeyFile.
 	MasterKey identity.Secret `yaml:"master_key"`
@@ -78,6 +83,16 @@ type SQLite struct {
 	Path string `yaml:"path"`
 }
 
+// Postgres is a PostgreSQL server, or one that speaks its protocol.
+type Postgres struct {
+	// URL is postgres://user:password@host:port/database?sslmode=verify-full; a secret as a whole.
+	URL identity.Secret `yaml:"url"`
+	// Notifications wake other nodes at once when something changes; default true. Without them they look each second.
+	Notifications bool `yaml:"notifications"`
+	// MaxConnections of this node; default 20.
+	MaxConnections int `yaml:"max_connections"`
+}
+
 // Login says which provider gets a typed name. It goes to exactly one.
 type Login struct {
 	// DefaultProvider is for names no domain rule covers; default: the only provider that takes passwords, if there is
@@ -87,12 +102,79 @@ type Login struct {
 	Domains map[string]string `yaml:"domains"`
 }
 
+// AtLimitEndOldest makes room for one more session by ending the oldest.
+const AtLimitEndOldest = "end_oldest"
+
 // Session is how long a sign-in holds.
 type Session struct {
 	// Idle ends it when nobody was seen for so long; default 30m.
 	Idle time.Duration `yaml:"idle"`
 	// Lifetime ends it in any case; default 8h.
 	Lifetime time.Duration `yaml:"lifetime"`
+	// Concurrent is how many somebody may have at a time; default 0: as many as they like.
+	Concurrent int `yaml:"concurrent"`
+	// AtLimit says what becomes of one more: end_oldest (default) makes room for it, refuse refuses it.
+	AtLimit string `yaml:"at_limit" enum:"end_oldest,refuse"`
+	// AddressChange says what happens when a browser's session is used from another network: ignore (default), audit,
+	// reauthenticate (there it opens nothing), or end.
+	AddressChange string `yaml:"address_change" enum:"ignore,audit,reauthenticate,end"`
+	// ConfirmByEmail makes a sign-in wait until a code that went by e-mail is typed in; default false.
+	ConfirmByEmail bool `yaml:"confirm_by_email"`
+}
+
+// HouseSession is the sign-in at the house itself.
+type HouseSession struct {
+	Session `yaml:",inline"`
+	// Remember is for those who ask that their browser remember them; it is not offered unless its lifetime is set.
+	Remember Remember `yaml:"remember"`
+}
+
+// Remember is how long a remembered sign-in holds.
+type Remember struct {
+	// Idle ends it when nobody was seen for so long; default the lifetime.
+	Idle time.Duration `yaml:"idle"`
+	// Lifetime ends it in any case.
+	Lifetime time.Duration `yaml:"lifetime"`
+}
+
+// Throttle bounds guessing.
+type Throttle struct {
+	// Window is how long a failed sign-in counts, and how long nothing more is tried where a limit is reached; default 15m.
+	Window time.Duration `yaml:"window"`
+	// PerAccountAndSource is how often one name may fail from one address (of IPv6, one /64); default 10.
+	PerAccountAndSource int `yaml:"per_account_and_source"`
+	// PerAccount is how often one name may fail from everywhere together; default 50. A browser that the person signed in
+	// with before is not counted among them.
+	PerAccount int `yaml:"per_account"`
+	// PerSource is how often one address may fail, whatever the names; default 100.
+	PerSource int `yaml:"per_source"`
+	// RequestsPerMinute of one address that nobody is signed in with, on each node; default 200, 0: no limit.
+	RequestsPerMinute int `yaml:"requests_per_minute"`
+}
+
+// SigningKeys says how long a key signs.
+type SigningKeys struct {
+	// RotateEvery is how long a key signs before the next one does; default 720h (30 days), 0: until it is told to.
+	RotateEvery time.Duration `yaml:"rotate_every"`
+	// PublishBefore is how long a key is published before it signs, at least; default 24h.
+	PublishBefore time.Duration `yaml:"publish_before"`
+}
+
+// Mail is the server that takes our mail.
+type Mail struct {
+	// Host of it; empty: there is no mail.
+	Host string `yaml:"host"`
+	// Port; default 587.
+	Port int `yaml:"port"`
+	// TLS is starttls (default), tls from the first byte, or none.
+	TLS string `yaml:"tls" enum:"starttls,tls,none"`
+	// CAFile is a PEM file with the authorities of its certificate; default the system's.
+	CAFile string `yaml:"ca_file"`
+	// Username and Password sign in there; both or none.
+	Username string          `yaml:"username"`
+	Password identity.Secret `yaml:"password"`
+	// From is the sender, an address or Name <address>.
+	From string `yaml:"from"`
 }
 
 // Branding is what people read on the pages.
@@ -170,6 +252,12 @@ type Application struct {
 	Algorithm string `yaml:"algorithm" enum:"ES256,RS256,EdDSA,HS256"`
 	// Secret is for HS256 only, at least 32 bytes.
 	Secret identity.Secret `yaml:"secret"`
+	// FormerSecrets are those of before, which no token is signed with any more and which still verify: one stays here as
+	// long as a token lives.
+	FormerSecrets []identity.Secret `yaml:"former_secrets"`
+	// SigningKey is shared (default), or pinned: a key of its own that only changes when an administrator says so, for
+	// applications that were given its public half once.
+	SigningKey string `yaml:"signing_key" enum:"shared,pinned"`
 	// TokenLifetime is between 1m and 24h; default 15m.
 	TokenLifetime time.Duration `yaml:"token_lifetime"`
 	// Session is that of its own cookie; default the house's.
@@ -204,8 +292,12 @@ type APIKeys struct {
 	DefaultLifetime time.Duration `yaml:"default_lifetime"`
 	// MaxLifetime that may be asked for; default 8760h (a year).
 	MaxLifetime time.Duration `yaml:"max_lifetime"`
-	// Prefix of every key, 1 to 16 of a-z and 0-9; default sp.
+	// Prefix of every key, 1 to 20 of a-z, 0-9 and, within, _; default sp.
 	Prefix string `yaml:"prefix"`
+	// NeverExpire lets somebody ask for a key without an end; default false.
+	NeverExpire bool `yaml:"never_expire"`
+	// ConfirmByEmail makes a new key wait until a code that went by e-mail is typed in; default false.
+	ConfirmByEmail bool `yaml:"confirm_by_email"`
 }
 
 // Network is a range of addresses, written as CIDR or as one address.
@@ -214,12 +306,22 @@ type Network struct{ netip.Prefix }
 // Defaults is what an empty file means, before anything that depends on other keys is filled in.
 func Defaults() *Config {
 	return &Config{
-		Server:   Server{Listen: "127.0.0.1:8080", OperationsListen: "127.0.0.1:9464"},
-		Storage:  Storage{SQLite: SQLite{Path: "data/sallyport.db"}},
-		Session:  Session{Idle: 30 * time.Minute, Lifetime: 8 * time.Hour},
+		Server: Server{Listen: "127.0.0.1:8080", OperationsListen: "127.0.0.1:9464"},
+		Storage: Storage{
+			SQLite:   SQLite{Path: "data/sallyport.db"},
+			Postgres: Postgres{Notifications: true, MaxConnections: 20},
+		},
+		Session: HouseSession{Session: Session{
+			Idle: 30 * time.Minute, Lifetime: 8 * time.Hour, AtLimit: AtLimitEndOldest, AddressChange: "ignore",
+		}},
 		Branding: Branding{Title: "Sallyport"},
 		Log:      Log{Level: "info", Format: "text"},
 		APIKeys:  APIKeys{DefaultLifetime: 90 * 24 * time.Hour, MaxLifetime: 365 * 24 * time.Hour, Prefix: "sp"},
+		Throttle: Throttle{
+			Window: 15 * time.Minute, PerAccountAndSource: 10, PerAccount: 50, PerSource: 100, RequestsPerMinute: 200,
+		},
+		SigningKeys: SigningKeys{RotateEvery: 30 * 24 * time.Hour, PublishBefore: 24 * time.Hour},
+		Mail:        Mail{Port: 587, TLS: "starttls"},
 	}
 }
 
@@ -229,7 +331,12 @@ func defaultOf(t reflect.Type) reflect.Value {
 	case reflect.TypeFor[Provider]():
 		return reflect.ValueOf(Provider{UsernameConflict: "qualify"})
 	case reflect.TypeFor[Application]():
-		return reflect.ValueOf(Application{Profile: builtIn, Algorithm: "ES256", TokenLifetime: 15 * time.Minute})
+		return reflect.ValueOf(Application{
+			Profile: builtIn, Algorithm: "ES256", SigningKey: "shared", TokenLifetime: 15 * time.Minute,
+			Session: Session{AtLimit: AtLimitEndOldest},
+		})
+	case reflect.TypeFor[ProfileChanges]():
+		return reflect.ValueOf(ProfileChanges{Cookie: CookieSpelling{RefreshBelow: 5 * time.Minute}})
 	case reflect.TypeFor[Upstream]():
 		return reflect.ValueOf(Upstream{HeaderTimeout: time.Minute})
 	case reflect.TypeFor[Embedder]():

@@ -236,7 +236,9 @@ applications:
 	api, web := cfg.Applications["svc"], cfg.Applications["web"]
 	want := Application{
 		ID: "svc", Title: "svc", Audience: "svc", Profile: "default", Algorithm: "ES256", TokenLifetime: 15 * time.Minute,
-		Session: Session{Idle: 10 * time.Minute, Lifetime: 20 * time.Minute},
+		SigningKey: "shared", Session: Session{
+			Idle: 10 * time.Minute, Lifetime: 20 * time.Minute, AtLimit: "end_oldest", AddressChange: "ignore",
+		},
 	}
 	if diff := cmp.Diff(want, *api, cmp.AllowUnexported(Application{}, identity.Secret{}, urlPlace{})); diff != "" {
 		t.Error(diff)
@@ -244,7 +246,8 @@ applications:
 	if web.Host() != "web.example.com" || web.Prefix() != "/x" || web.Origin() != "https://web.example.com" || api.Origin() != "" {
 		t.Errorf("%q %q %q", web.Host(), web.Prefix(), web.Origin())
 	}
-	if web.Session != (Session{Idle: 5 * time.Minute, Lifetime: 5 * time.Minute}) {
+	want.Session.Idle, want.Session.Lifetime = 5*time.Minute, 5*time.Minute
+	if web.Session != want.Session {
 		t.Errorf("%+v", web.Session)
 	}
 	if cfg.Providers["local"].Title != "local" || cfg.Providers["local"].UsernameConflict != "qualify" {

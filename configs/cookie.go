@@ -16,6 +16,9 @@ type CookieSpelling struct {
 	Domain string `yaml:"domain"`
 	// SameSite is lax (default), or strict: the cookie stays behind when somebody follows a link from another site.
 	SameSite string `yaml:"same_site" enum:"lax,strict"`
+	// RefreshBelow is how little of a token's life may be left before the browser gets a new one with the next answer;
+	// default 5m, 0: never. It is for cookies with a token in them.
+	RefreshBelow time.Duration `yaml:"refresh_below"`
 }
 
 // ValueToken puts the application's token into its cookie.
@@ -53,6 +56,7 @@ func (d *decoder) checkCookie(path string, c CookieSpelling) {
 	if c.Name != "" && !hasPrefixFold(c.Name, "__Host-") && c.Domain == "" {
 		d.warn(name, "other hosts of the same domain can set a cookie of this name beside it; __Host- in front keeps them from it")
 	}
+	d.between(join(path, "refresh_below"), c.RefreshBelow, 0, 12*time.Hour)
 	domain := join(path, "domain")
 	switch {
 	case c.Domain == "":
@@ -79,6 +83,10 @@ func (d *decoder) checkOwnCookie(cfg *Config, path string, a *Application) {
 	if c.Value == ValueToken && a.TokenLifetime > time.Hour {
 		d.warn(key, "its cookie holds the token, which opens the application for %s to whoever has it, signed out or not, "+
 			"where the application verifies it offline", short(a.TokenLifetime))
+	}
+	if c.Value == ValueToken && c.RefreshBelow >= a.TokenLifetime {
+		d.warn(join(path, "token_lifetime"), "is not longer than cookie.refresh_below of profile %s, %s: every answer brings a "+
+			"new cookie", a.Profile, short(c.RefreshBelow))
 	}
 }
 

@@ -145,7 +145,16 @@ func (d *decoder) complete(cfg *Config) {
 		if !d.has(join(session, "idle")) {
 			a.Session.Idle = min(cfg.Session.Idle, a.Session.Lifetime)
 		}
+		if !d.has(join(session, "address_change")) {
+			a.Session.AddressChange = cfg.Session.AddressChange
+		}
+		if !d.has(join(session, "confirm_by_email")) {
+			a.Session.ConfirmByEmail = cfg.Session.ConfirmByEmail
+		}
 		fillShapes(a.Claims)
+	}
+	if !d.has("session.remember.idle") {
+		cfg.Session.Remember.Idle = cfg.Session.Remember.Lifetime
 	}
 	for _, p := range cfg.Profiles {
 		fillShapes(p.Claims)

@@ -192,10 +192,10 @@ func TestREL08_MistakesAreNamedWithTheirPlaces(t *testing.T) {
 			[]string{"c.yaml:4:20: applications.a.forward_token: needs url: forward-auth knows an application by its host"},
 		},
 		"API keys": {
-			"api_keys: {prefix: s_p, default_lifetime: 100h, max_lifetime: 10h}",
+			"api_keys: {prefix: s_, default_lifetime: 100h, max_lifetime: 10h}",
 			[]string{
-				"c.yaml:4:12: api_keys.prefix: expected 1 to 16 of a-z and 0-9",
-				"c.yaml:4:25: api_keys.default_lifetime: 100h is longer than api_keys.max_lifetime, 10h",
+				"c.yaml:4:12: api_keys.prefix: expected 1 to 20 of a-z, 0-9 and, within, _",
+				"c.yaml:4:24: api_keys.default_lifetime: 100h is longer than api_keys.max_lifetime, 10h",
 			},
 		},
 	} {

@@ -256,7 +256,7 @@ func TestDefaultProfileIsComplete(t *testing.T) {
 		"permissions": {From: "permissions", Shape: ShapeList},
 	}
 	if p.BasePath != "/api/auth" || p.Routes.SSOLogin != "/sso/login" || !cmp.Equal(p.Claims, claims) ||
-		p.Cookie != (CookieSpelling{Value: "opaque", SameSite: "lax"}) ||
+		p.Cookie != (CookieSpelling{Value: "opaque", SameSite: "lax", RefreshBelow: 5 * time.Minute}) ||
 		!slices.Equal(p.APIKey.Headers, []string{"Authorization", "X-API-Key"}) {
 		t.Errorf("%+v", p)
 	}

@@ -35,6 +35,11 @@ type Profile struct {
 	Cookie CookieSpelling `yaml:"cookie"`
 	// APIKey says how API keys travel.
 	APIKey APIKeySpelling `yaml:"api_key"`
+	// Refresh says how tokens are renewed.
+	Refresh RefreshSpelling `yaml:"refresh"`
+	// TokenQuery is the parameter of an address that a WebSocket may bring its token in; default none. Addresses end up in
+	// logs: a ticket, which is good once, is better.
+	TokenQuery string `yaml:"token_query"`
 	// CSRFHeader carries the CSRF token.
 	CSRFHeader string `yaml:"csrf_header"`
 	// Error is the shape of error bodies: problem (RFC 9457).
@@ -52,22 +57,40 @@ type Routes struct {
 	Sessions    string `yaml:"sessions"`
 	SSOLogin    string `yaml:"sso_login"`
 	APIKeys     string `yaml:"api_keys"`
+	Refresh     string `yaml:"refresh"`
+	Confirm     string `yaml:"confirm"`
+	Ticket      string `yaml:"ticket"`
+	Revoke      string `yaml:"revoke"`
+	Revocations string `yaml:"revocations"`
+}
+
+// RefreshSpelling says how tokens are renewed.
+type RefreshSpelling struct {
+	// EndsToken makes the access token of before die when its refresh token is used; default false: it lives as long as it
+	// says.
+	EndsToken bool `yaml:"ends_token"`
 }
 
 // RequestNames are the fields of the sign-in request.
 type RequestNames struct {
-	Username    string `yaml:"username"`
-	Password    string `yaml:"password"`
-	Provider    string `yaml:"provider"`
-	Application string `yaml:"application"`
+	Username       string `yaml:"username"`
+	Password       string `yaml:"password"`
+	Provider       string `yaml:"provider"`
+	Application    string `yaml:"application"`
+	RefreshToken   string `yaml:"refresh_token"`
+	VerificationID string `yaml:"verification_id"`
+	Code           string `yaml:"code"`
 }
 
 // ReplyNames are the fields of the sign-in reply.
 type ReplyNames struct {
-	AccessToken string `yaml:"access_token"`
-	TokenType   string `yaml:"token_type"`
-	ExpiresIn   string `yaml:"expires_in"`
-	User        string `yaml:"user"`
+	AccessToken    string `yaml:"access_token"`
+	TokenType      string `yaml:"token_type"`
+	ExpiresIn      string `yaml:"expires_in"`
+	User           string `yaml:"user"`
+	RefreshToken   string `yaml:"refresh_token"`
+	VerificationID string `yaml:"verification_id"`
+	EndedSessions  string `yaml:"ended_sessions"`
 }
 
 // UserNames are the fields of a person.
@@ -88,6 +111,10 @@ type ProfileChanges struct {
 	Cookie CookieSpelling `yaml:"cookie"`
 	// APIKey says how API keys travel; default: api_keys.prefix, in the built-in dialect's headers.
 	APIKey APIKeySpelling `yaml:"api_key"`
+	// Refresh says how tokens are renewed.
+	Refresh RefreshSpelling `yaml:"refresh"`
+	// TokenQuery is the parameter of an address that a WebSocket may bring its token in; default none.
+	TokenQuery string `yaml:"token_query"`
 }
 
 // APIKeySpelling says how API keys travel.
@@ -96,6 +123,9 @@ type APIKeySpelling struct {
 	Prefix string `yaml:"prefix"`
 	// Headers a key may come in: Authorization (as bearer), X-API-Key or another of its own.
 	Headers []string `yaml:"headers"`
+	// SecretHeader is where the secret half travels when a key comes in two headers, its public half in one of Headers;
+	// default none: the whole key stands in one header.
+	SecretHeader string `yaml:"secret_header"`
 }
 
 // DefaultProfile is the built-in dialect, that of our own API.
@@ -172,6 +202,7 @@ func (d *decoder) checkProfile(p *Profile) {
 	d.checkCookie("cookie", p.Cookie)
 	d.checkKeySpelling("api_key", p.APIKey)
 	d.checkHeader("csrf_header", p.CSRFHeader)
+	d.checkTokenQuery("token_query", p.TokenQuery)
 }
 
 // once reports unless something was found at the key before.
@@ -217,17 +248,31 @@ func (d *decoder) checkHeader(path, h string) {
 // checkKeySpelling checks how keys travel. Each header once: a key in one that is read twice would count as two.
 func (d *decoder) checkKeySpelling(path string, k APIKeySpelling) {
 	if !prefixPattern.MatchString(k.Prefix) {
-		d.once(join(path, "prefix"), "expected 1 to 16 of a-z and 0-9")
+		d.once(join(path, "prefix"), "expected 1 to 20 of a-z, 0-9 and, within, _")
 	}
 	headers := join(path, "headers")
 	if len(k.Headers) == 0 {
 		d.once(headers, "expected at least one header")
 	}
+	d.checkSecretHeader(join(path, "secret_header"), k)
 	for i, h := range k.Headers {
 		d.checkHeader(indexed(headers, i), h)
 		if slices.ContainsFunc(k.Headers[:i], func(before string) bool { return strings.EqualFold(before, h) }) {
 			d.once(indexed(headers, i), "%s stands twice", h)
 		}
+	}
+}
+
+// checkSecretHeader: half a key in Authorization would be read as a bearer token.
+func (d *decoder) checkSecretHeader(path string, k APIKeySpelling) {
+	switch h := k.SecretHeader; {
+	case h == "":
+	case strings.EqualFold(h, "Authorization"):
+		d.once(path, "%s already has a meaning", h)
+	case slices.ContainsFunc(k.Headers, func(other string) bool { return strings.EqualFold(other, h) }):
+		d.once(path, "%s is where the other half travels", h)
+	default:
+		d.checkHeader(path, h)
 	}
 }
 
@@ -260,6 +305,7 @@ func (d *decoder) checkProfiles(cfg *Config) {
 			made.APIKey.Headers = changes.APIKey.Headers
 		}
 		d.checkCookie(join(path, "cookie"), made.Cookie)
+		d.checkTokenQuery(join(path, "token_query"), made.TokenQuery)
 		d.checkKeySpelling(join(path, "api_key"), made.APIKey)
 		cfg.profiles[name] = made
 	}
@@ -270,10 +316,12 @@ func (p *Profile) with(changes *ProfileChanges) *Profile {
 	made := *p
 	made.Claims = overlay(p.Claims, changes.Claims)
 	made.Cookie = CookieSpelling{
-		Name: changes.Cookie.Name, Domain: changes.Cookie.Domain,
+		Name: changes.Cookie.Name, Domain: changes.Cookie.Domain, RefreshBelow: changes.Cookie.RefreshBelow,
 		Value:    orElse(changes.Cookie.Value, p.Cookie.Value),
 		SameSite: orElse(changes.Cookie.SameSite, p.Cookie.SameSite),
 	}
 	made.APIKey.Prefix = orElse(changes.APIKey.Prefix, p.APIKey.Prefix)
+	made.APIKey.SecretHeader = changes.APIKey.SecretHeader
+	made.Refresh, made.TokenQuery = changes.Refresh, changes.TokenQuery
 	return &made
 }

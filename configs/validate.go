@@ -24,13 +24,15 @@ func reservedIDs() []string {
 // validate finds what the types alone cannot see.
 func (d *decoder) validate(cfg *Config) {
 	d.checkServer(&cfg.Server)
-	if strings.TrimSpace(cfg.Storage.SQLite.Path) == "" {
-		d.wrong("storage.sqlite.path", "is required, expected a file such as data/sallyport.db")
-	}
+	d.checkStorage(cfg.Storage)
 	d.checkFiles(cfg)
 	d.checkProviders(cfg)
 	d.checkLogin(cfg)
-	d.checkSession("session", cfg.Session)
+	d.checkSession("session", cfg.Session.Session)
+	d.checkRemember(cfg)
+	d.checkThrottle(cfg.Throttle)
+	d.checkSigningKeys(cfg.SigningKeys)
+	d.checkMail(cfg)
 	d.checkText("branding.title", cfg.Branding.Title, 100)
 	d.checkSupport(cfg.Branding.Support)
 	d.checkAPIKeys(cfg.APIKeys)
@@ -244,6 +246,7 @@ func (d *decoder) checkSession(path string, s Session) {
 	if s.Lifetime > 24*time.Hour {
 		d.warn(join(path, "lifetime"), "a sign-in that holds longer than a day")
 	}
+	d.number(join(path, "concurrent"), s.Concurrent, 0, 1000)
 }
 
 // between says so when a duration is out of its bounds.
@@ -285,11 +288,11 @@ func (d *decoder) checkSupport(s string) {
 	}
 }
 
-var prefixPattern = regexp.MustCompile(`^[a-z0-9]{1,16}$`)
+var prefixPattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9_]{0,18}[a-z0-9])?$`)
 
 func (d *decoder) checkAPIKeys(k APIKeys) {
 	if !prefixPattern.MatchString(k.Prefix) {
-		d.wrong("api_keys.prefix", "expected 1 to 16 of a-z and 0-9")
+		d.wrong("api_keys.prefix", "expected 1 to 20 of a-z, 0-9 and, within, _")
 	}
 	d.between("api_keys.default_lifetime", k.DefaultLifetime, time.Minute, 10*year)
 	d.between("api_keys.max_lifetime", k.MaxLifetime, time.Minute, 10*year)

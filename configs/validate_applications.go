@@ -98,9 +98,40 @@ func (d *decoder) checkSigning(path string, a *Application) {
 	case a.Algorithm != "HS256" && set:
 		d.wrong(key, "belongs to algorithm HS256, this application has %s", a.Algorithm)
 	}
+	d.checkFormerSecrets(path, a)
+	if a.SigningKey == "pinned" && a.Algorithm == "HS256" {
+		d.wrong(join(path, "signing_key"), "tokens of this application are signed with its secret (HS256), there is no key to pin")
+	}
 	if a.Algorithm == "HS256" {
 		d.warn(join(path, "algorithm"), "whoever verifies these tokens can also make them; prefer ES256")
 	}
+}
+
+func (d *decoder) checkFormerSecrets(path string, a *Application) {
+	for i, former := range a.FormerSecrets {
+		key := indexed(join(path, "former_secrets"), i)
+		switch {
+		case a.Algorithm != "HS256":
+			d.wrong(key, "belongs to algorithm HS256, this application has %s", a.Algorithm)
+		case d.faulty(key):
+		case len(former.Reveal()) < minSecret:
+			d.wrong(key, "is shorter than %d bytes", minSecret)
+		case former.Reveal() == a.Secret.Reveal():
+			d.wrong(key, "is the secret that signs now")
+		}
+	}
+}
+
+// hmacSecrets are all that verify an application's tokens.
+func (a *Application) hmacSecrets() []string {
+	if a.Algorithm != "HS256" || !a.Secret.IsSet() {
+		return nil
+	}
+	all := []string{a.Secret.Reveal()}
+	for _, former := range a.FormerSecrets {
+		all = append(all, former.Reveal())
+	}
+	return all
 }
 
 // comparePair finds what two applications may not share. The later one by id is told.
@@ -110,7 +141,7 @@ func (d *decoder) comparePair(cfg *Config, a, b *Application) {
 		d.wrong(join(path, "audience"), "%q is the audience of %s as well: tokens of one would open the other",
 			b.Audience, a.ID)
 	}
-	if a.Algorithm == "HS256" && b.Algorithm == "HS256" && a.Secret.IsSet() && a.Secret.Reveal() == b.Secret.Reveal() {
+	if slices.ContainsFunc(a.hmacSecrets(), func(s string) bool { return slices.Contains(b.hmacSecrets(), s) }) {
 		d.wrong(join(path, "secret"), "is the same as that of %s: each could make the other's tokens", a.ID)
 	}
 	d.compareCookies(cfg, a, b)
