@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -51,6 +52,9 @@ type Access struct {
 	Principal identity.Principal
 	// Token is the application's own, where it wants one.
 	Token string
+	// NewCookie is what the application's cookie should hold from now on, see CookieSpelling.RefreshBelow; empty: what it
+	// holds.
+	NewCookie string
 }
 
 // Authorize is the one decision in front of an application: whether a request may reach it, and as whom. Errors are those
@@ -62,11 +66,15 @@ func (b *Broker) Authorize(ctx context.Context, v Visit, q Request) (Access, err
 	if err != nil {
 		return Access{}, err
 	}
-	p, err := b.who(ctx, v.Snapshot, q)
+	known, bound, err := b.who(ctx, v, q)
 	if err != nil {
 		if open := public(rules, q.Method); open != nil && !errors.Is(err, identity.ErrUnavailable) {
 			return Access{}, b.admitted(app, open, "address "+network(v.Address)) // nobody in particular is welcome too
 		}
+		return Access{}, err
+	}
+	p := known.principal
+	if err := b.act(known, q.Method); err != nil {
 		return Access{}, err
 	}
 	rule, err := app.allows(rules, q, p)
@@ -81,7 +89,7 @@ func (b *Broker) Authorize(ctx context.Context, v Visit, q Request) (Access, err
 			return Access{}, nil
 		}
 	}
-	a := Access{Principal: p}
+	a := Access{Principal: p, NewCookie: b.renewedCookie(ctx, v.Snapshot, q.Credential, bound, p, app)}
 	if app.ForwardToken {
 		a.Token, err = b.ForwardToken(ctx, v.Snapshot, p, app)
 	}
@@ -101,11 +109,15 @@ func network(address string) string {
 // ErrNoCredential says that a request shows nothing at all.
 var ErrNoCredential = identity.WithCode("unauthenticated", fmt.Errorf("no credential: %w", identity.ErrBadCredentials))
 
-func (b *Broker) who(ctx context.Context, snap *Snapshot, q Request) (identity.Principal, error) {
+func (b *Broker) who(ctx context.Context, v Visit, q Request) (*view, binding, error) {
 	if q.Credential.Carrier == 0 {
-		return identity.Principal{}, ErrNoCredential
+		return nil, binding{}, ErrNoCredential
 	}
-	return b.Authenticate(ctx, snap, q.Credential, q.Application)
+	known, bound, err := b.authenticate(ctx, v, q.Credential, q.Application)
+	if err != nil {
+		return nil, binding{}, publicRefusal(err)
+	}
+	return known, bound, nil
 }
 
 // rulesFor returns the rules with the longest path that fits. A path that another spelling of its letters would bring to
@@ -155,8 +167,11 @@ func (r *Rule) takes(method string) bool {
 }
 
 func (r *Rule) carried(c Carrier) bool {
-	if c.IsCookie() {
+	switch {
+	case c.IsCookie():
 		c = Cookie
+	case c == Ticket: // it was got with a token, and stands for it where a browser can send none
+		c = Bearer
 	}
 	return len(r.Carriers) == 0 || slices.Contains(r.Carriers, c)
 }
@@ -206,6 +221,7 @@ func (a *Application) allows(rules []*Rule, q Request, p identity.Principal) (*R
 type throttle struct {
 	buckets *otter.Cache[throttleKey, *rate.Limiter]
 	now     func() time.Time
+	keys    atomic.Pointer[counterKeys] // of failed sign-ins, which are counted in the store
 }
 
 // throttleKey is what is counted together. It says what the rule is rather than which, so that a reload does not begin

@@ -51,6 +51,30 @@ func TestKEY01_AKeyHasPrefixIDSecretAndChecksum(t *testing.T) {
 	})
 }
 
+func TestKEY01_APrefixMayHaveUnderscores(t *testing.T) {
+	for _, prefix := range []string{"aurora_key", "chad_ak", "a_b_c", "x", "k2_2", strings.Repeat("p_", 9) + "pp"} {
+		t.Run(prefix, func(t *testing.T) {
+			h := newHouse(t, func(s *settings) {
+				app := *s.apps[0]
+				app.Profile = &broker.Profile{Name: "other", KeyPrefix: prefix}
+				s.apps = append([]*broker.Application{&app}, s.apps[1:]...)
+			})
+			h.addPerson("ada", "viewers")
+			k, whole := h.newKey(h.signIn("ada"), "app")
+			id, secret, err := broker.ParseKey(whole)
+			if err != nil || id != k.ID || !strings.HasPrefix(whole, prefix+"_"+id+"_"+secret) || k.Prefix != prefix {
+				t.Fatalf("key %q is read as %q and %q, %v", whole, id, secret, err)
+			}
+			h.opens(apiKey(whole, "app"))
+			in := h.signIn("ada")
+			if _, whole, err = h.RotateKey(t.Context(), h.visit(), in.Principal, k.ID, 0); err != nil || !strings.HasPrefix(whole, prefix+"_") {
+				t.Fatalf("successor is %q, %v", whole, err)
+			}
+			h.opens(apiKey(whole, "app"))
+		})
+	}
+}
+
 func TestKEY01_WhatIsNoKeyIsRefused(t *testing.T) {
 	h := newHouse(t)
 	h.addPerson("ada", "viewers")
@@ -184,14 +208,7 @@ func TestKEY02_AKeyEndsWhenItIsRevokedOrExpires(t *testing.T) {
 		h.opens(apiKey(second, "app"))
 		wantErr(t, h.RevokeKey(t.Context(), h.visit(), ada.Principal, k.ID), identity.ErrNotFound, "")
 	})
-	t.Run("it expires to the second", func(t *testing.T) {
-		h.pass(24*time.Hour - time.Second)
-		h.opens(apiKey(second, "app"))
-		h.pass(time.Second)
-		_, err := h.show(apiKey(second, "app"))
-		wantErr(t, err, identity.ErrExpired, "")
-	})
-	t.Run("and its use was noted", func(t *testing.T) {
+	t.Run("its use is noted", func(t *testing.T) {
 		if err := h.FlushSeen(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -199,6 +216,13 @@ func TestKEY02_AKeyEndsWhenItIsRevokedOrExpires(t *testing.T) {
 		if err != nil || len(list) != 1 || list[0].LastUsedAt.IsZero() {
 			t.Fatalf("keys are %+v, %v", list, err)
 		}
+	})
+	t.Run("it expires to the second", func(t *testing.T) {
+		h.pass(24*time.Hour - time.Second)
+		h.opens(apiKey(second, "app"))
+		h.pass(time.Second)
+		_, err := h.show(apiKey(second, "app"))
+		wantErr(t, err, identity.ErrExpired, "")
 	})
 }
 

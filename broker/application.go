@@ -23,13 +23,21 @@ type Application struct {
 	Audience string
 	// Require lists roles of which one is enough; empty: everybody who has any.
 	Require []string
-	// Algorithm of its tokens; with HS256, Secret is the key (at least 32 bytes).
-	Algorithm tokens.Algorithm
-	Secret    []byte
+	// Algorithm of its tokens; with HS256, Secret is the key (at least 32 bytes). FormerSecrets still verify, so that
+	// tokens made with them live on.
+	Algorithm     tokens.Algorithm
+	Secret        []byte
+	FormerSecrets [][]byte
+	// Pinned applications have signing keys of their own, which change only when an administrator says so.
+	Pinned bool
 	// TokenLifetime of its access tokens.
 	TokenLifetime time.Duration
 	// Session limits of sign-ins at the application; both positive.
 	Session Limits
+	// AddressChange says what happens when a browser's session is used from another network.
+	AddressChange AddressPolicy
+	// ConfirmByEmail makes a sign-in wait until a code that went by e-mail is typed in.
+	ConfirmByEmail bool
 	// ForwardToken makes forward-auth and the gateway hand the application a token of its own.
 	ForwardToken bool
 	// Claims are those of its tokens beyond the core ones: the profile's, with the application's own in their place.
@@ -54,8 +62,27 @@ type Upstream struct {
 	HeaderTimeout time.Duration
 }
 
-// Limits of a session: Idle since last seen, Lifetime since the start.
-type Limits struct{ Idle, Lifetime time.Duration }
+// Limits of sessions.
+type Limits struct {
+	// Idle since last seen, Lifetime since the start.
+	Idle, Lifetime time.Duration
+	// Concurrent is how many somebody may have at a time; zero: as many as they like. One more is refused, or with
+	// EndOldest ends the oldest.
+	Concurrent int
+	EndOldest  bool
+}
+
+// AddressPolicy says what happens when a browser's session is used from another network than it began in.
+type AddressPolicy string
+
+// The policies; the zero value is AddressIgnore. With AddressReauthenticate the session opens nothing there, and goes on
+// where it began.
+const (
+	AddressIgnore         AddressPolicy = "ignore"
+	AddressAudit          AddressPolicy = "audit"
+	AddressReauthenticate AddressPolicy = "reauthenticate"
+	AddressEnd            AddressPolicy = "end"
+)
 
 // Admits reports whether the principal's roles let it into the application. Who has none (an administrator whom a rule
 // denies, a key whose roles its owner lost) gets no further than the broker itself.
@@ -132,6 +159,13 @@ type Profile struct {
 	// its scheme Bearer. KeyPrefix starts new keys.
 	KeyHeaders []string
 	KeyPrefix  string
+	// KeySecretHeader is where a key's secret half travels when its public half stands in one of KeyHeaders; empty: the
+	// whole key stands in one.
+	KeySecretHeader string
+	// EndsToken makes the access token of before die when its refresh token is used.
+	EndsToken bool
+	// TokenQuery is the parameter of an address that a WebSocket may bring its token in; empty: none.
+	TokenQuery string
 	// CSRFHeader is where the CSRF token travels.
 	CSRFHeader string
 	// Error is the shape of error bodies: "problem" (RFC 9457).
@@ -145,6 +179,8 @@ type CookieSpelling struct {
 	// Token puts the application's token itself into the cookie, for applications that verify it there. It lives as long
 	// as the token.
 	Token bool
+	// RefreshBelow is how little of its life may be left before the browser gets a new one with the next answer.
+	RefreshBelow time.Duration
 	// Domain, when set, is a parent of the application's host: every host below it gets the cookie.
 	Domain string
 	// Strict withholds the cookie from navigations that begin on other sites (SameSite=Strict instead of Lax).

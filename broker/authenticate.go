@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sallyport/broker/sessions"
@@ -27,6 +28,9 @@ const (
 	TokenCookie
 	// EmbedCookie is the opaque value of an embedder's cookie.
 	EmbedCookie
+	// Ticket is what a session was given to open one WebSocket with; only TakeTicket makes a credential of it that opens
+	// anything.
+	Ticket
 )
 
 // IsCookie reports whether a browser sends the credential by itself.
@@ -36,10 +40,12 @@ func (c Carrier) IsCookie() bool { return c == Cookie || c == TokenCookie || c =
 type Credential struct {
 	Carrier Carrier
 	value   string
+	// session is what a ticket that was taken belongs to.
+	session string
 }
 
 // NewCredential returns the credential with the value as it was sent.
-func NewCredential(c Carrier, value string) Credential { return Credential{c, value} }
+func NewCredential(c Carrier, value string) Credential { return Credential{Carrier: c, value: value} }
 
 // String never shows the value.
 func (c Credential) String() string { return "[redacted]" }
@@ -54,36 +60,63 @@ const maxCredential = 16 << 10
 // identity.ErrBadCredentials, identity.ErrExpired, identity.ErrDenied, or identity.ErrUnavailable when the answer is not
 // known. Roles come from the session's or key's rows, never from the token. Whether the application admits the
 // principal is the application's question (Admits).
-func (b *Broker) Authenticate(ctx context.Context, snap *Snapshot, c Credential, app *Application) (identity.Principal, error) {
-	v, err := b.authenticate(ctx, snap, c, app)
+func (b *Broker) Authenticate(ctx context.Context, at Visit, c Credential, app *Application) (identity.Principal, error) {
+	v, _, err := b.authenticate(ctx, at, c, app)
 	if err != nil {
 		return identity.Principal{}, publicRefusal(err)
 	}
 	return v.principal, nil
 }
 
-func (b *Broker) authenticate(ctx context.Context, snap *Snapshot, c Credential, app *Application) (*view, error) {
-	if c.value == "" || len(c.value) > maxCredential {
-		return nil, fmt.Errorf("credential of %d bytes: %w", len(c.value), identity.ErrBadCredentials)
-	}
+func (b *Broker) authenticate(ctx context.Context, at Visit, c Credential, app *Application) (*view, binding, error) {
 	bound, err := b.bind(ctx, c, app)
 	if err != nil {
-		return nil, err
+		return nil, binding{}, err
 	}
 	load := loadSession
 	if c.Carrier == APIKey {
 		load = loadKey
 	}
-	v, err := b.view(ctx, snap, bound.id, load)
+	v, err := b.view(ctx, at.Snapshot, bound.id, load)
 	if err != nil {
-		return nil, err
+		return nil, binding{}, err
 	}
-	p := &v.principal
-	if p.Application != app.ID || !carries(v.kind, c.Carrier) || (bound.subject != "" && bound.subject != p.Subject) {
-		return nil, fmt.Errorf("credential of %s at %s: %w", p.Application, app.ID, identity.ErrBadCredentials)
+	if err := v.carriedBy(c.Carrier, bound, app); err != nil {
+		return nil, binding{}, err
+	}
+	if err := b.fits(ctx, at, v, c.Carrier, app); err != nil {
+		return nil, binding{}, err
 	}
 	b.touch(v, b.now())
-	return v, nil
+	return v, bound, nil
+}
+
+// carriedBy holds what a credential was proven to belong to against the application it was shown to.
+func (v *view) carriedBy(c Carrier, bound binding, app *Application) error {
+	p := &v.principal
+	switch {
+	case p.Application != app.ID || !carries(v.kind, c) || (bound.subject != "" && bound.subject != p.Subject):
+		return fmt.Errorf("credential of %s at %s: %w", p.Application, app.ID, identity.ErrBadCredentials)
+	case len(v.revoked) > 0 && slices.Contains(v.revoked, bound.tokenID):
+		return revoked(bound.tokenID)
+	}
+	return nil
+}
+
+// revoked is the refusal of a token that died before its time.
+func revoked(tokenID string) error {
+	return identity.WithCode("token_revoked", fmt.Errorf("token %s was revoked: %w", tokenID, identity.ErrExpired))
+}
+
+// fits holds where a request comes from against what its session or key allows.
+func (b *Broker) fits(ctx context.Context, at Visit, v *view, c Carrier, app *Application) error {
+	switch {
+	case c.IsCookie():
+		return b.sameNetwork(ctx, at, v, app)
+	case c == APIKey && v.key != nil:
+		return b.keyMay(at, v)
+	}
+	return nil
 }
 
 // carries says which carriers a kind of session has. Cookies and tokens of one session may both exist (forward-auth
@@ -98,6 +131,8 @@ func carries(kind sessions.Kind, c Carrier) bool {
 		return kind == sessions.App
 	case Bearer:
 		return kind == sessions.API || kind == sessions.App || kind == sessions.Embed
+	case Ticket: // of a session that opens the application, whatever else carries it
+		return kind != ""
 	case APIKey:
 		return kind == ""
 	}
@@ -106,6 +141,12 @@ func carries(kind sessions.Kind, c Carrier) bool {
 
 // bind proves which session or key a credential belongs to.
 func (b *Broker) bind(ctx context.Context, c Credential, app *Application) (binding, error) {
+	if c.value == "" || len(c.value) > maxCredential {
+		return binding{}, fmt.Errorf("credential of %d bytes: %w", len(c.value), identity.ErrBadCredentials)
+	}
+	if c.Carrier == Ticket {
+		return c.bindTicket()
+	}
 	key := digestOf(c, app)
 	now := b.now()
 	if known, ok := b.views.bindings.GetIfPresent(key); ok && b.feed.fresh(now) {
@@ -149,6 +190,9 @@ func digestOf(c Credential, app *Application) digest {
 		buf = append(buf, app.Algorithm...)
 		buf = append(buf, 0)
 		buf = append(buf, app.Secret...)
+		for _, former := range app.FormerSecrets {
+			buf = append(append(buf, 0), former...)
+		}
 	}
 	buf = append(buf, 0)
 	buf = append(buf, c.value...)
@@ -156,24 +200,29 @@ func digestOf(c Credential, app *Application) digest {
 }
 
 func (b *Broker) bindToken(ctx context.Context, raw string, app *Application) (binding, error) {
-	load := b.signingKeys
-	if !b.feed.fresh(b.now()) { // a key may have been withdrawn without our hearing of it
-		load = b.loadSigning
-	}
-	sign, err := load(ctx)
+	claims, err := b.verify(ctx, raw, app)
 	if err != nil {
 		return binding{}, err
 	}
-	var claims tokens.Claims
-	if app.Algorithm == tokens.HS256 { // the configured key decides, never the token
-		claims, err = sign.verifier.VerifyHMAC(raw, app.Audience, app.Secret)
-	} else {
-		claims, err = sign.verifier.Verify(raw, app.Audience)
-	}
+	over, err := b.endings(ctx)
 	if err != nil {
 		return binding{}, err
 	}
-	return binding{id: claims.SessionID, expires: claims.ExpiresAt, subject: claims.Subject}, nil
+	if over.tokens[claims.ID] {
+		return binding{}, revoked(claims.ID)
+	}
+	return binding{
+		id: claims.SessionID, expires: claims.ExpiresAt, subject: claims.Subject, tokenID: claims.ID,
+	}, nil
+}
+
+// verify checks a token of the application's.
+func (b *Broker) verify(ctx context.Context, raw string, app *Application) (tokens.Claims, error) {
+	sign, err := b.signingFor(ctx, raw, app)
+	if err != nil {
+		return tokens.Claims{}, err
+	}
+	return sign.verify(app, raw)
 }
 
 func (b *Broker) bindCookie(ctx context.Context, token string) (binding, error) {
@@ -202,6 +251,8 @@ func (b *Broker) bindKey(ctx context.Context, raw string) (binding, error) {
 // fault of the store becomes unavailable: no answer is never a yes.
 func publicRefusal(err error) error {
 	switch {
+	case identity.CodeOf(err) == codeTicket:
+		return err
 	case errors.Is(err, identity.ErrNotFound):
 		return identity.WithCode("credential_invalid", fmt.Errorf("%w: %w", identity.ErrBadCredentials, err))
 	case errors.Is(err, identity.ErrBadCredentials):
@@ -217,35 +268,76 @@ func publicRefusal(err error) error {
 // ForwardToken returns the token that forward-auth hands to the application with this principal: one per session, made
 // again when less than half of its life is left. Keys have none.
 func (b *Broker) ForwardToken(ctx context.Context, snap *Snapshot, p identity.Principal, app *Application) (string, error) {
+	made, err := b.forwardToken(ctx, snap, p, app)
+	return made.Token, err
+}
+
+func (b *Broker) forwardToken(
+	ctx context.Context, snap *Snapshot, p identity.Principal, app *Application,
+) (tokens.Issued, error) {
 	if p.KeyID != "" {
-		return "", nil
+		return tokens.Issued{}, nil
 	}
 	if p.Application != app.ID { // also where one is at hand
-		return "", denied("wrong_application", "token for %s from %s", app.ID, p.Application)
+		return tokens.Issued{}, denied("wrong_application", "token for %s from %s", app.ID, p.Application)
 	}
 	v, err := b.view(ctx, snap, p.SessionID, loadSession)
 	if err != nil {
-		return "", err
+		return tokens.Issued{}, err
 	}
 	now := b.now()
 	if have := v.forward.Load(); have != nil && have.ExpiresAt.Sub(now) > have.ExpiresAt.Sub(have.IssuedAt)/2 {
-		return have.Token, nil
+		return *have, nil
 	}
 	made, err := b.IssueToken(ctx, p, app)
 	if err != nil {
-		return "", err
+		return tokens.Issued{}, err
 	}
 	v.forward.Store(&made)
-	return made.Token, nil
+	return made, nil
+}
+
+// renewedCookie returns the token that should take the place of the one in an application's cookie, because little of its
+// life is left: the one of ForwardToken, so that requests side by side set the same. Empty where the cookie may stay, and
+// where there is no better one: then it is good for what is left of it.
+func (b *Broker) renewedCookie(
+	ctx context.Context, snap *Snapshot, c Credential, bound binding, p identity.Principal, app *Application,
+) string {
+	if c.Carrier != TokenCookie || bound.expires.Sub(b.now()) >= app.Profile.Cookie.RefreshBelow {
+		return ""
+	}
+	made, err := b.forwardToken(ctx, snap, p, app)
+	if err != nil {
+		b.log.DebugContext(ctx, "cookie not renewed", "session_id", p.SessionID, "err", err)
+		return ""
+	}
+	if !made.ExpiresAt.After(bound.expires) {
+		return ""
+	}
+	return made.Token
+}
+
+// RenewedCookie says what the application's cookie should hold from now on, where Authorize is not asked: empty for a
+// cookie that may stay, or that opens nothing.
+func (b *Broker) RenewedCookie(ctx context.Context, v Visit, c Credential, app *Application) string {
+	if c.Carrier != TokenCookie {
+		return ""
+	}
+	known, bound, err := b.authenticate(ctx, v, c, app)
+	if err != nil {
+		return ""
+	}
+	return b.renewedCookie(ctx, v.Snapshot, c, bound, known.principal, app)
 }
 
 // IssueToken makes an access token of the principal for the application it holds (RFC 9068), in the application's
-// spelling. It ends with the session at the latest.
+// spelling. It ends with the session at the latest. identity.ErrDenied coded token_too_large for somebody who has more
+// roles than a token can say.
 func (b *Broker) IssueToken(ctx context.Context, p identity.Principal, app *Application) (tokens.Issued, error) {
 	if p.Application != app.ID || p.SessionID == "" {
 		return tokens.Issued{}, denied("wrong_application", "token for %s from %s", app.ID, p.Application)
 	}
-	sign, err := b.signingKeys(ctx)
+	sign, err := b.signingNow(ctx)
 	if err != nil {
 		return tokens.Issued{}, err
 	}
@@ -257,8 +349,9 @@ func (b *Broker) IssueToken(ctx context.Context, p identity.Principal, app *Appl
 	if spec.Lifetime <= 0 {
 		return tokens.Issued{}, fmt.Errorf("session %s: %w", p.SessionID, identity.ErrExpired)
 	}
-	if app.Algorithm == tokens.HS256 {
-		return sign.issuer.IssueHMAC(app.Secret, app.ID, spec)
+	made, err := sign.issue(app, spec)
+	if errors.Is(err, tokens.ErrTooLong) || err == nil && len(made.Token) > maxCredential { // we would not read it either
+		return tokens.Issued{}, denied("token_too_large", "token of account %s for %s", p.Subject, app.ID)
 	}
-	return sign.issuer.Issue(app.Algorithm, spec)
+	return made, err
 }

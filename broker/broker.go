@@ -27,6 +27,8 @@ type Options struct {
 	Node string
 	// OnEvent, when set, sees every audit event after its transaction was committed (for metrics). It must not block.
 	OnEvent func(audit.Event)
+	// Mailer sends codes by e-mail; nil: nothing can be confirmed, and what must be is refused.
+	Mailer Mailer
 }
 
 // Broker decides. It is safe for concurrent use.
@@ -37,10 +39,12 @@ type Broker struct {
 	node     string
 	current  atomic.Pointer[Snapshot]
 	signing  atomic.Pointer[signing]
+	over     atomic.Pointer[endings]
 	feed     *feed
 	views    *views
 	seen     *lastSeen
 	throttle *throttle
+	mailer   Mailer
 	panics   atomic.Uint64
 }
 
@@ -48,7 +52,7 @@ type Broker struct {
 func New(o Options) *Broker {
 	b := &Broker{
 		log: o.Log, now: o.Now, node: o.Node, feed: newFeed(o.Now()), views: newViews(), seen: newLastSeen(),
-		throttle: newThrottle(o.Now),
+		throttle: newThrottle(o.Now), mailer: o.Mailer,
 	}
 	if b.node == "" {
 		b.node = NewID()
@@ -161,6 +165,8 @@ type Visit struct {
 	*Snapshot
 	// Address is the client's, without port; UserAgent as sent, cut; TraceID that of the answer.
 	Address, UserAgent, TraceID string
+	// Language is the tag that the person reads best; empty: the house's own.
+	Language string
 }
 
 // event starts an audit event of this visit.

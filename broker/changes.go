@@ -30,6 +30,20 @@ type observedStore struct {
 	onEvent  func(audit.Event)
 }
 
+// Notifier is an ability that a Store may have: to tell that others changed something, before a poll would find it.
+type Notifier interface {
+	// Notifications receives after changes were committed, here or elsewhere. It may tell of several at once, or of none.
+	Notifications() <-chan struct{}
+}
+
+// notifications are those of the store; nil where it tells nothing.
+func (s *observedStore) notifications() <-chan struct{} {
+	if n, ok := s.Store.(Notifier); ok {
+		return n.Notifications()
+	}
+	return nil
+}
+
 // Update see Store.
 func (s *observedStore) Update(ctx context.Context, fn func(tx Tx) error) error {
 	var seen *observedTx
@@ -85,6 +99,8 @@ type feed struct {
 	count  uint64
 	recent map[string]recentChange
 	polled map[int64]time.Time // Seq of changes applied already
+	// waiting is closed at the next change; nil while nobody waits.
+	waiting chan struct{}
 }
 
 type recentChange struct {
@@ -123,11 +139,12 @@ func (f *feed) begin() uint64 {
 	return f.count
 }
 
-// unchanged runs put, which fills the cache, unless key changed since begin. No change can come between.
+// unchanged runs put, which fills the cache, unless key changed since begin, or what all proofs rest on. No change can
+// come between.
 func (f *feed) unchanged(key string, begun uint64, put func()) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.recent[key].count > begun {
+	if f.recent[key].count > begun || f.recent[allProofs].count > begun { // what all rest on is a part of each
 		return false
 	}
 	put()
@@ -141,6 +158,20 @@ func (f *feed) changed(key string, now time.Time, drop func()) {
 	f.count++
 	f.recent[key] = recentChange{f.count, now}
 	drop()
+	if f.waiting != nil {
+		close(f.waiting)
+		f.waiting = nil
+	}
+}
+
+// next returns what is closed at the next change.
+func (f *feed) next() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.waiting == nil {
+		f.waiting = make(chan struct{})
+	}
+	return f.waiting
 }
 
 // news returns those changes that were not applied yet and forgets what is too old to matter.
@@ -180,9 +211,13 @@ func (b *Broker) apply(kind ChangeKind, key string) {
 		b.feed.changed(allProofs, b.now(), func() {
 			b.views.clear()
 			b.signing.Store(nil) // read again at the next use
+			b.over.Store(nil)
 		})
 	}
 }
+
+// Heard returns a channel that is closed when this process next hears of a change, of its own or of another's.
+func (b *Broker) Heard() <-chan struct{} { return b.feed.next() }
 
 // Poll reads the change log once and applies what is new. Processes call it every second through Run.
 func (b *Broker) Poll(ctx context.Context) error {

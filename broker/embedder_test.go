@@ -94,7 +94,7 @@ func (h *house) embed(token string, change ...func(at *broker.EmbedAttempt)) (br
 // framed is who the frame's cookie belongs to at an application.
 func (h *house) framed(out broker.Outcome, app *broker.Application) (identity.Principal, error) {
 	h.t.Helper()
-	return h.Authenticate(h.t.Context(), h.Current(), broker.NewCredential(broker.EmbedCookie, out.Token), app)
+	return h.Authenticate(h.t.Context(), h.visit(), broker.NewCredential(broker.EmbedCookie, out.Token), app)
 }
 
 func TestEMB03_WhoComesThroughAnEmbedderIsSomebodyElseAndCapped(t *testing.T) {
@@ -154,7 +154,7 @@ func TestEMB07_AnEmbeddedSessionOpensItsApplicationAndNothingElse(t *testing.T) 
 	if p, err := h.framed(out, h.app("app")); err != nil || p.Application != "app" {
 		t.Fatalf("at its application: %+v, %v", p, err)
 	}
-	if _, err := h.Authenticate(t.Context(), h.Current(), broker.NewCredential(broker.Cookie, out.Token), h.app("app")); !errors.Is(err, identity.ErrBadCredentials) {
+	if _, err := h.Authenticate(t.Context(), h.visit(), broker.NewCredential(broker.Cookie, out.Token), h.app("app")); !errors.Is(err, identity.ErrBadCredentials) {
 		t.Errorf("under the name of the application's own cookie: %v", err)
 	}
 	for _, app := range []*broker.Application{h.app("open"), h.Current().SelfApplication} {

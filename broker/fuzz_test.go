@@ -14,6 +14,10 @@ func FuzzParseKey(f *testing.F) {
 	whole := "sp_" + id + "_" + secret
 	f.Add(whole + checksum(whole))
 	f.Add("a_b_" + id + "_" + secret + checksum("a_b_"+id+"_"+secret))
+	for _, prefix := range []string{"aurora_key", "chad_ak", "_", "a_" + id, id} {
+		body := prefix + "_" + id + "_" + secret
+		f.Add(body + checksum(body))
+	}
 	f.Add("sp__")
 	f.Add("")
 	f.Add("sp_" + id + "\n_" + secret)

@@ -50,6 +50,7 @@ func mayHandOver(p identity.Principal, app *Application) error {
 }
 
 // Redeem turns a hand-over code into the application's own session. A code is spent by the attempt, right or wrong.
+// identity.ErrDenied coded session_limit where its owner has as many there as they may have.
 func (b *Broker) Redeem(ctx context.Context, v Visit, app *Application, code, verifier string) (Outcome, error) {
 	taken, err := b.takeHandOver(ctx, app, code, verifier)
 	var out Outcome
@@ -106,10 +107,13 @@ func (b *Broker) openChild(ctx context.Context, tx Tx, v Visit, app *Application
 	if !parent.Live(now) {
 		return Outcome{}, fmt.Errorf("sign-in %s: %w", parent.ID, identity.ErrExpired)
 	}
+	if err := notCutOff(ctx, tx, parent); err != nil {
+		return Outcome{}, err
+	}
 	s := parent
 	s.ID, s.ParentID, s.Kind, s.Application = NewID(), parent.ID, sessions.App, app.ID
 	s.CreatedAt, s.LastSeenAt, s.IdleTimeout = now, now, shorter(app.Session.Idle, parent.IdleTimeout)
-	s.Address, s.UserAgent = v.Address, cut(v.UserAgent, 512)
+	s.Address, s.UserAgent, s.Remembered = v.Address, cut(v.UserAgent, 512), false // the application's cookie is kept by nobody
 	if s.ExpiresAt = now.Add(app.Session.Lifetime); s.ExpiresAt.After(parent.ExpiresAt) {
 		s.ExpiresAt = parent.ExpiresAt
 	}
@@ -120,7 +124,14 @@ func (b *Broker) openChild(ctx context.Context, tx Tx, v Visit, app *Application
 	if !app.Admits(seen.principal) {
 		return Outcome{}, denied("no_role", "account %s at %s", s.AccountID, app.ID)
 	}
-	out := Outcome{Principal: seen.principal, Session: s, Token: NewSecret()}
+	if err := b.replaceSiblings(ctx, tx, v, app, s); err != nil {
+		return Outcome{}, err
+	}
+	ended, err := b.roomFor(ctx, tx, v, s)
+	if err != nil {
+		return Outcome{}, err
+	}
+	out := Outcome{Principal: seen.principal, Session: s, Token: NewSecret(), Ended: ended}
 	if err := tx.CreateSession(ctx, s, out.Token); err != nil {
 		return Outcome{}, err
 	}

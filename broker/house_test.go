@@ -506,7 +506,7 @@ func (h *house) newKey(out broker.Outcome, app string, roles ...string) (session
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return k, whole
+	return k.Key, whole
 }
 
 // credential is one way of showing who one is, with the application it is shown to.
@@ -529,7 +529,7 @@ func apiKey(whole, app string) credential { return credential{broker.APIKey, who
 
 func (h *house) show(c credential) (identity.Principal, error) {
 	h.t.Helper()
-	return h.Authenticate(h.t.Context(), h.Current(), broker.NewCredential(c.carrier, c.value), h.app(c.app))
+	return h.Authenticate(h.t.Context(), h.visit(), broker.NewCredential(c.carrier, c.value), h.app(c.app))
 }
 
 // opens wants the credential to open its application.

@@ -343,7 +343,7 @@ func TestFWD05_AChangeBetweenReadingAndCachingLeavesNoStaleView(t *testing.T) {
 			var p identity.Principal
 			var err error
 			h.stalled("view", func() {
-				p, err = h.Authenticate(t.Context(), snap, broker.NewCredential(in.carrier, in.value), snap.SelfApplication)
+				p, err = h.Authenticate(t.Context(), broker.Visit{Snapshot: snap}, broker.NewCredential(in.carrier, in.value), snap.SelfApplication)
 			}, func() {
 				if err := c.change(h, out); err != nil {
 					t.Error(err)
@@ -393,7 +393,7 @@ func TestAReloadReMapsEverybodyAtTheirNextRequest(t *testing.T) {
 		old := h.Current()
 		h.reload(func(s *settings) { s.rules = []mapping.Rule{denyAdmins()} })
 		c := broker.NewCredential(broker.Cookie, out.Token)
-		if p, err := h.Authenticate(t.Context(), old, c, old.SelfApplication); err != nil || len(p.Roles) != 1 {
+		if p, err := h.Authenticate(t.Context(), broker.Visit{Snapshot: old}, c, old.SelfApplication); err != nil || len(p.Roles) != 1 {
 			t.Fatalf("principal is %+v, %v", p, err)
 		}
 		_, err := h.show(cookie(out))
@@ -443,7 +443,7 @@ func TestCON03_ManyAtOnceGetTheirOwnAnswers(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			p, err := h.Authenticate(t.Context(), h.Current(), broker.NewCredential(s.carrier, s.value), app)
+			p, err := h.Authenticate(t.Context(), h.visit(), broker.NewCredential(s.carrier, s.value), app)
 			switch {
 			case app.ID != s.app && !errors.Is(err, identity.ErrBadCredentials):
 				return fmt.Errorf("credential of %s for %s opened %s: %+v, %w", s.who, s.app, app.ID, p, errors.Join(err))

@@ -25,16 +25,15 @@ const (
 // Run does the broker's background work until ctx ends: hearing of changes, writing down who was seen, cleaning up.
 func (b *Broker) Run(ctx context.Context) {
 	var wg sync.WaitGroup
-	for _, j := range []struct {
-		name  string
-		every time.Duration
-		do    func(context.Context) error
-	}{
-		{"poll", pollEvery, b.Poll},
-		{"seen", flushEvery, b.FlushSeen},
-		{"clean_up", cleanUpEvery, b.cleanUp},
+	for _, j := range []job{
+		{"poll", pollEvery, b.Poll, b.store.notifications()},
+		{"seen", flushEvery, b.FlushSeen, nil},
+		{"clean_up", cleanUpEvery, b.cleanUp, nil},
+		{"signing_keys", signingKeysEvery, b.KeepSigningKeys, nil},
+		{"refresh_answers", refreshGrace, b.dropRefreshAnswers, nil},
+		{"cut_offs", cutOffEvery, b.endCutOff, nil},
 	} {
-		wg.Go(func() { b.repeat(ctx, j.name, j.every, j.do) })
+		wg.Go(func() { b.repeat(ctx, j) })
 	}
 	wg.Wait()
 	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -44,24 +43,37 @@ func (b *Broker) Run(ctx context.Context) {
 	}
 }
 
-// repeat runs do at once and then at every tick; a failure is said once until it works again.
-func (b *Broker) repeat(ctx context.Context, name string, every time.Duration, do func(context.Context) error) {
-	tick := time.NewTicker(every)
+// job is work that is done again and again.
+type job struct {
+	name  string
+	every time.Duration
+	do    func(context.Context) error
+	// sooner asks for it before its time; nil: nothing does.
+	sooner <-chan struct{}
+}
+
+// repeat does a job at once, then at every tick and whenever it is asked for; a failure is said once until it works again.
+func (b *Broker) repeat(ctx context.Context, j job) {
+	tick := time.NewTicker(j.every)
 	defer tick.Stop()
 	failing := false
 	for {
-		err := b.guarded(ctx, name, do)
+		err := b.guarded(ctx, j.name, j.do)
 		switch {
 		case err != nil && ctx.Err() == nil && !failing:
-			b.log.WarnContext(ctx, "background work fails", "job", name, "err", err)
+			b.log.WarnContext(ctx, "background work fails", "job", j.name, "err", err)
 		case err == nil && failing:
-			b.log.InfoContext(ctx, "background work goes on", "job", name)
+			b.log.InfoContext(ctx, "background work goes on", "job", j.name)
 		}
 		failing = err != nil
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case _, open := <-j.sooner:
+			if !open { // nobody asks any more
+				j.sooner = nil
+			}
 		}
 	}
 }

@@ -29,8 +29,14 @@ type Attempt struct {
 	Kind        sessions.Kind
 	// Replaces is the session this browser had; it ends when the new one begins (SES-02).
 	Replaces string
+	// Remember: the browser shall keep its cookie, see Snapshot.Remember.
+	Remember bool
+	// Device is the browser's id where somebody signed in with this name and this door before; empty otherwise. It gives the
+	// browser failures of its own to count, and opens nothing.
+	Device string
 
 	embedded *EmbedAttempt // for Kind Embed
+	counted  *tries        // by SignInWithPassword
 }
 
 // Outcome is a sign-in that holds.
@@ -39,6 +45,13 @@ type Outcome struct {
 	Session   sessions.Session
 	// Token is the cookie's value; empty for API sessions.
 	Token string
+	// Verification is the id of what must be confirmed by a code from an e-mail before the session opens anything; empty
+	// where the session holds already.
+	Verification string
+	// KeyID is the key that a code from an e-mail activated, see Confirm; empty for a session.
+	KeyID string
+	// Ended says how many older sessions ended because somebody may have only so many.
+	Ended int
 }
 
 // takeFlowOf takes a flow once in a transaction of its own: identity.ErrExpired coded flow_finished afterwards.
@@ -54,60 +67,14 @@ func takeFlow(ctx context.Context, tx Tx, flowID string, now time.Time) error {
 	return err
 }
 
-// SignInWithPassword takes a typed name and password to exactly one door (the explicit provider, else the rule for the
-// name's domain, else the default) and never on to another. Unknown, wrong, empty and disabled are one answer.
-func (b *Broker) SignInWithPassword(ctx context.Context, v Visit, at Attempt, provider, username, password string) (Outcome, error) {
-	e := v.event(audit.SignInRefused, b.now())
-	e.Application = at.Application.ID
-	refuse := func(err error) (Outcome, error) {
-		e.Username = b.nameOnRecord(ctx, username)
-		b.refused(ctx, e, err)
-		return Outcome{}, err
-	}
-	door, err := v.door(provider, username)
-	if err != nil {
-		return refuse(err)
-	}
-	e.Provider = door.Info().ID
-	typed, ok := door.(providers.PasswordProvider)
-	if !ok {
-		// The page sends such names to their provider's own page; only API clients come here.
-		return refuse(identity.WithCode("provider_needs_browser",
-			fmt.Errorf("provider %s takes no password: %w", e.Provider, identity.ErrInvalid)))
-	}
-	a, err := typed.Authenticate(ctx, strings.TrimSpace(username), password)
-	if err != nil {
-		return refuse(err)
-	}
-	out, err := b.SignIn(ctx, v, at, a)
-	if identity.CodeOf(err) == "account_disabled" {
-		return Outcome{}, fmt.Errorf("%w: %w", identity.ErrBadCredentials, errors.New("the account is disabled"))
-	}
-	return out, err
-}
-
-// nameOnRecord returns a typed name if somebody has it, and "" otherwise: what people type in the wrong field is often
-// their password, and the audit log must never hold that (AUD-04). It is one look-up whether or not there is anybody.
-func (b *Broker) nameOnRecord(ctx context.Context, typed string) string {
-	key, err := people.CanonicalName(typed)
-	if err != nil {
-		return ""
-	}
-	var known people.Account
-	if err := b.store.View(ctx, func(tx Tx) (err error) {
-		known, err = tx.AccountByName(ctx, key)
-		return err
-	}); err != nil {
-		return ""
-	}
-	return known.Username
-}
-
 // SignIn is the one way in: every door's assertion is mapped, meets its account, passes policy and becomes a session.
-// Refusals are identity.ErrDenied with a code (no_role, denied_by_rule, account_disabled, username_taken) or
-// identity.ErrExpired coded flow_finished or assertion_replayed; each leaves an event.
+// Where it must be confirmed, a code goes out by e-mail and the session waits, see Outcome.Verification and Confirm.
+// Refusals are identity.ErrDenied with a code (no_role, denied_by_rule, account_disabled, username_taken, session_limit,
+// email_missing), identity.ErrExpired coded flow_finished or assertion_replayed, identity.ErrThrottled coded
+// too_many_codes and identity.ErrUnavailable coded mail_unavailable; each leaves an event.
 func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Assertion) (Outcome, error) {
 	var out Outcome
+	var send sendable
 	signIn := func(tx Tx) error {
 		now, a := b.now(), a
 		if at.FlowID != "" {
@@ -122,8 +89,10 @@ func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Ass
 		if err != nil {
 			return err
 		}
-		out, err = b.open(ctx, tx, v, at, h, a.Identity)
-		return err
+		if out, send, err = b.open(ctx, tx, v, at, h, a.Identity); err != nil {
+			return err
+		}
+		return at.counted.succeeded(ctx, tx)
 	}
 	err := b.takeOnce(ctx, v, a)
 	if err == nil {
@@ -137,6 +106,11 @@ func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Ass
 		}
 		b.refused(ctx, e, err)
 		return Outcome{}, err
+	}
+	if out.Verification != "" {
+		if err := b.sendVerification(ctx, v, send); err != nil {
+			return Outcome{}, err
+		}
 	}
 	return out, nil
 }
@@ -347,16 +321,39 @@ func nameFree(ctx context.Context, tx Tx, key string) (bool, error) {
 	return false, err
 }
 
-// open makes the session of a holder.
-func (b *Broker) open(ctx context.Context, tx Tx, v Visit, at Attempt, h holder, id identity.Identity) (Outcome, error) {
+// open makes the session of a holder, or one that waits for a code from an e-mail.
+func (b *Broker) open(
+	ctx context.Context, tx Tx, v Visit, at Attempt, h holder, id identity.Identity,
+) (Outcome, sendable, error) {
+	s := b.newSession(v, at, h, id)
+	p, err := h.principalOf(v.Snapshot, s)
+	if err != nil {
+		return Outcome{}, sendable{}, err
+	}
+	if !at.Application.Admits(p) {
+		return Outcome{}, sendable{}, denied("no_role", "account %s at %s", h.account.ID, at.Application.ID)
+	}
+	if at.Application.ConfirmByEmail && at.embedded == nil { // whoever a page vouches for signed in there
+		return b.openPending(ctx, tx, v, h.account, s, p)
+	}
+	begun := beginning{replaces: at.Replaces}
+	if at.embedded != nil {
+		begun.detail = at.embedded.detail()
+	}
+	out, err := b.begin(ctx, tx, v, s, p, begun)
+	return out, sendable{}, err
+}
+
+// newSession spells the session that an attempt is to open.
+func (b *Broker) newSession(v Visit, at Attempt, h holder, id identity.Identity) sessions.Session {
 	now := b.now()
-	limits := at.Application.Session
 	s := sessions.Session{
 		ID: NewID(), Kind: at.Kind, State: sessions.Active, AccountID: h.account.ID, Provider: h.linked.Provider,
 		Subject: h.linked.Subject, Application: at.Application.ID, AMR: id.AMR, AuthTime: id.AuthTime, CreatedAt: now,
-		LastSeenAt: now, IdleTimeout: limits.Idle, ExpiresAt: now.Add(limits.Lifetime),
-		Address: v.Address, UserAgent: cut(v.UserAgent, 512),
+		LastSeenAt: now, Address: v.Address, UserAgent: cut(v.UserAgent, 512),
+		Remembered: at.Remember && at.Kind == sessions.Browser && v.Remember.Lifetime > 0,
 	}
+	s.IdleTimeout, s.ExpiresAt = lasts(v, at.Application, s.Remembered, now)
 	if s.AuthTime.IsZero() || s.AuthTime.After(now) {
 		s.AuthTime = now
 	}
@@ -365,31 +362,57 @@ func (b *Broker) open(ctx context.Context, tx Tx, v Visit, at Attempt, h holder,
 		limits := at.embedded.Embedder.Session
 		s.IdleTimeout, s.ExpiresAt = limits.Idle, now.Add(limits.Lifetime)
 	}
-	p, err := h.principalOf(v.Snapshot, s)
-	if err != nil {
-		return Outcome{}, err
-	}
-	if !at.Application.Admits(p) {
-		return Outcome{}, denied("no_role", "account %s at %s", h.account.ID, at.Application.ID)
-	}
-	out := Outcome{Principal: p, Session: s}
-	if at.Kind != sessions.API {
-		out.Token = NewSecret()
-	}
-	if at.Replaces != "" {
-		if err := b.end(ctx, tx, v, at.Replaces, "replaced", p.Subject); err != nil {
+	return s
+}
+
+// beginning is what there is to know of a session's begin beside the session.
+type beginning struct {
+	// replaces is the session that ends with it, waited that it is on record already and waited for a code.
+	replaces string
+	waited   bool
+	// detail is kept by the audit log.
+	detail map[string]string
+}
+
+// begin lets a session hold: what it replaces ends (SES-02), there is room for it, and it is on record.
+func (b *Broker) begin(
+	ctx context.Context, tx Tx, v Visit, s sessions.Session, p identity.Principal, begun beginning,
+) (Outcome, error) {
+	if begun.replaces != "" {
+		if err := b.end(ctx, tx, v, begun.replaces, reasonReplaced, p.Subject); err != nil {
 			return Outcome{}, err
 		}
 	}
-	if err := tx.CreateSession(ctx, s, out.Token); err != nil {
+	ended, err := b.roomFor(ctx, tx, v, s)
+	if err != nil {
 		return Outcome{}, err
 	}
-	e := v.event(audit.SignInSucceeded, now)
+	out := Outcome{Principal: p, Session: s, Ended: ended}
+	if s.Kind != sessions.API {
+		out.Token = NewSecret()
+	}
+	if err := b.keep(ctx, tx, s, out.Token, begun.waited); err != nil {
+		return Outcome{}, err
+	}
+	e := v.event(audit.SignInSucceeded, s.LastSeenAt)
 	e.Actor, e.AccountID, e.Username, e.Provider = p.Subject, p.Subject, p.Username, p.Provider
 	e.Application, e.SessionID = s.Application, s.ID
 	e.Detail = map[string]string{"kind": string(s.Kind), "roles": cut(strings.Join(p.Roles, ","), 1024)}
-	if at.embedded != nil {
-		maps.Copy(e.Detail, at.embedded.detail())
-	}
+	maps.Copy(e.Detail, begun.detail)
 	return out, tx.Append(ctx, e)
+}
+
+// keep stores a session that begins, or lets one that waited hold from now on.
+func (b *Broker) keep(ctx context.Context, tx Tx, s sessions.Session, token string, waited bool) error {
+	if !waited {
+		return tx.CreateSession(ctx, s, token)
+	}
+	if err := tx.ActivateSession(ctx, s.ID, token); err != nil {
+		return err
+	}
+	// However long the e-mail took, that was no idle time.
+	if err := tx.TouchSessions(ctx, map[string]time.Time{s.ID: s.LastSeenAt}); err != nil {
+		return err
+	}
+	return tx.Changed(ctx, ChangeSession, s.LastSeenAt, s.ID)
 }

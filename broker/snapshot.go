@@ -29,6 +29,11 @@ type Snapshot struct {
 	Domains         map[string]string
 	// Session limits of the broker's own sign-in.
 	Session Limits
+	// Remember replaces Idle and Lifetime for those who ask to be remembered; not offered when its Lifetime is zero.
+	Remember Limits
+	// Throttle bounds guessing, SigningKeys how long a key signs.
+	Throttle    ThrottleRules
+	SigningKeys SigningKeyRules
 	// Keys limits API keys.
 	Keys KeyRules
 	// Brand and Support are what people read on the pages.

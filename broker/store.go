@@ -67,7 +67,8 @@ type JobStore interface {
 	AcquireJob(ctx context.Context, name, holder string, now, until time.Time) (bool, error)
 	// CleanUp deletes up to limit rows of each kind that nobody can need any more: codes and consumed flow ids past
 	// their time, sessions and keys ended or expired before the given time, changes older than an hour before it. It
-	// returns how many went.
+	// returns how many went. Refresh tokens, revoked
+	// tokens, counted failures and verifications go past their time as well.
 	CleanUp(ctx context.Context, now, before time.Time, limit int) (int, error)
 }
 

@@ -243,3 +243,11 @@ func TestWebKeysAreMadeOnceForAllProcesses(t *testing.T) {
 		t.Fatal("one key for two purposes")
 	}
 }
+
+// forged is a token that an application with a secret makes for a session that is not its own.
+func (h *house) forged(of broker.Refreshed, secret string) string {
+	h.t.Helper()
+	return h.forge(secret, h.clock.Now, func(s *tokens.Spec) {
+		s.Subject, s.SessionID = of.Principal.Subject, of.Principal.SessionID
+	})
+}

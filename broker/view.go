@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -32,8 +33,16 @@ type view struct {
 	// every is how often its use is recorded at most.
 	every   time.Duration
 	expires time.Time
+	// revoked are the session's tokens that died before their time, by jti; of most sessions none.
+	revoked []string
+	// address is where a session began, or was last seen by those who keep an eye on it; empty for a key.
+	address string
+	// key is what an API key is limited to; nil for one without limits, and for a session.
+	key *keyLimits
 	// seen is when it was used last, in milliseconds since 1970.
 	seen atomic.Int64
+	// told: that it was used from elsewhere is on record.
+	told atomic.Bool
 	// forward is the token forward-auth hands the application, made once and used until it is half spent.
 	forward atomic.Pointer[tokens.Issued]
 }
@@ -46,9 +55,9 @@ func (v *view) live(now time.Time) bool {
 // binding says which session or key a credential belongs to, once that was proven. It never changes for a credential.
 type binding struct {
 	id string
-	// expires and subject are the token's; zero for cookies and keys.
-	expires time.Time
-	subject string
+	// expires, subject and tokenID (jti) are the token's; zero for cookies and keys.
+	expires          time.Time
+	subject, tokenID string
 }
 
 // digest of a credential and what it was proven against, the key of bindings.
@@ -97,6 +106,7 @@ func (b *Broker) view(ctx context.Context, snap *Snapshot, id string, load loade
 		})
 	}
 	if !v.live(now) {
+		b.seen.isOver(cmp.Or(v.principal.KeyID, v.principal.SessionID), v.principal.KeyID == "")
 		return nil, fmt.Errorf("session or key %s: %w", id, identity.ErrExpired)
 	}
 	return v, nil
@@ -107,13 +117,23 @@ type loader func(ctx context.Context, b *Broker, snap *Snapshot, id string) (*vi
 
 // loadSession is the loader of sessions.
 func loadSession(ctx context.Context, b *Broker, snap *Snapshot, id string) (*view, error) {
+	over, err := b.endings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var v *view
-	err := b.store.View(ctx, func(tx Tx) error {
+	err = b.store.View(ctx, func(tx Tx) error {
 		s, err := tx.Session(ctx, id)
 		if err != nil {
 			return err
 		}
-		v, err = sessionView(ctx, tx, snap, s)
+		if err := over.covers(s.Application, s.Provider, s.CreatedAt); err != nil {
+			return err
+		}
+		if v, err = sessionView(ctx, tx, snap, s); err != nil {
+			return err
+		}
+		v.revoked, err = tx.RevokedTokens(ctx, id, b.now())
 		return err
 	})
 	return v, err
@@ -134,6 +154,7 @@ func sessionView(ctx context.Context, tx Tx, snap *Snapshot, s sessions.Session)
 	}
 	v := &view{
 		principal: p, kind: s.Kind, parent: s.ParentID, idle: s.IdleTimeout, every: seenEvery, expires: s.ExpiresAt,
+		address: s.Address,
 	}
 	if s.IdleTimeout > 0 { // a short idle time is not over for somebody who is there
 		v.every = min(seenEvery, s.IdleTimeout/4)
@@ -144,10 +165,17 @@ func sessionView(ctx context.Context, tx Tx, snap *Snapshot, s sessions.Session)
 
 // loadKey is the loader of API keys.
 func loadKey(ctx context.Context, b *Broker, snap *Snapshot, id string) (*view, error) {
+	over, err := b.endings(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var v *view
-	err := b.store.View(ctx, func(tx Tx) error {
+	err = b.store.View(ctx, func(tx Tx) error {
 		k, err := tx.Key(ctx, id)
 		if err != nil {
+			return err
+		}
+		if err := over.covers(k.Application, k.Provider, k.CreatedAt); err != nil {
 			return err
 		}
 		v, err = keyView(ctx, tx, snap, k)
@@ -170,7 +198,8 @@ func keyView(ctx context.Context, tx Tx, snap *Snapshot, k sessions.Key) (*view,
 	p := h.principal(snap, roles)
 	p.Permissions = withoutOurs(p.Permissions)
 	p.Application, p.KeyID, p.ExpiresAt, p.AuthTime = k.Application, k.ID, k.ExpiresAt, k.CreatedAt
-	v := &view{principal: p, every: seenEvery, expires: k.ExpiresAt}
+	p.ReadOnly = k.ReadOnly
+	v := &view{principal: p, every: seenEvery, expires: k.ExpiresAt, key: limitsOfKey(k)}
 	v.seen.Store(k.LastUsedAt.UnixMilli())
 	return v, nil
 }
@@ -193,6 +222,9 @@ func holderOf(ctx context.Context, tx Tx, snap *Snapshot, accountID, provider, s
 	}
 	if account.Disabled {
 		return holder{}, denied("account_disabled", "account %s", accountID)
+	}
+	if account.Kind == people.ServiceAccount {
+		return serviceHolder(snap, account, provider)
 	}
 	if _, err := snap.Providers.Get(provider); err != nil {
 		return holder{}, denied("provider_removed", "provider %s of account %s", provider, accountID)
@@ -262,10 +294,25 @@ func (h holder) principal(snap *Snapshot, roles []string) identity.Principal {
 type lastSeen struct {
 	mu             sync.Mutex
 	sessions, keys map[string]time.Time
+	// over are ids of sessions (true) and keys (false) that somebody showed after their time.
+	over map[string]bool
+}
+
+// mostOver bounds what is remembered between two looks; the rest is remembered when it is shown again.
+const mostOver = 1_000
+
+// isOver notes that the time of a session, or of a key, is over, so that it is written down: a clock that is put back must
+// not let it live again (REL-06).
+func (l *lastSeen) isOver(id string, session bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.over) < mostOver {
+		l.over[id] = session
+	}
 }
 
 func newLastSeen() *lastSeen {
-	return &lastSeen{sessions: map[string]time.Time{}, keys: map[string]time.Time{}}
+	return &lastSeen{sessions: map[string]time.Time{}, keys: map[string]time.Time{}, over: map[string]bool{}}
 }
 
 // lift gives a view that comes from the store what was not written down there yet.
@@ -302,8 +349,62 @@ func (b *Broker) touch(v *view, now time.Time) {
 	}
 }
 
-// FlushSeen writes down who was seen since the last time. What the store did not take is kept for the next time.
+// FlushSeen writes down who was seen since the last time, and what was seen to be over. What the store did not take is
+// kept for the next time.
 func (b *Broker) FlushSeen(ctx context.Context) error {
+	return errors.Join(b.flushSeen(ctx), b.endOver(ctx))
+}
+
+// endOver ends for good what was shown after its time.
+func (b *Broker) endOver(ctx context.Context) error {
+	b.seen.mu.Lock()
+	over := maps.Clone(b.seen.over)
+	b.seen.mu.Unlock()
+	for id, isSession := range over {
+		err := b.store.Update(ctx, func(tx Tx) error {
+			if isSession {
+				return b.endOverSession(ctx, tx, id)
+			}
+			return b.endOverKey(ctx, tx, id)
+		})
+		if err != nil && !errors.Is(err, identity.ErrNotFound) {
+			return err
+		}
+		b.seen.mu.Lock()
+		delete(b.seen.over, id)
+		b.seen.mu.Unlock()
+	}
+	return nil
+}
+
+const reasonExpired = "expired"
+
+// endOverSession judges idle time with patience: another process may have seen it used, and not written that down yet.
+func (b *Broker) endOverSession(ctx context.Context, tx Tx, id string) error {
+	s, err := tx.Session(ctx, id)
+	if err != nil || !s.EndedAt.IsZero() {
+		return err
+	}
+	now := b.now()
+	idle := s.IdleTimeout > 0 && !now.Before(s.LastSeenAt.Add(s.IdleTimeout+seenSlack))
+	if now.Before(s.ExpiresAt) && !idle {
+		return nil
+	}
+	return b.end(ctx, tx, Visit{}, id, reasonExpired, "system")
+}
+
+func (b *Broker) endOverKey(ctx context.Context, tx Tx, id string) error {
+	k, err := tx.Key(ctx, id)
+	if err != nil || !k.EndedAt.IsZero() || b.now().Before(k.ExpiresAt) {
+		return err
+	}
+	if err := tx.EndKey(ctx, k.AccountID, id, reasonExpired, b.now()); err != nil {
+		return err
+	}
+	return tx.Changed(ctx, ChangeKey, b.now(), id)
+}
+
+func (b *Broker) flushSeen(ctx context.Context) error {
 	b.seen.mu.Lock()
 	inSessions, inKeys := maps.Clone(b.seen.sessions), maps.Clone(b.seen.keys)
 	b.seen.mu.Unlock()
