@@ -69,6 +69,7 @@ func steady(body string) string {
 	for _, r := range []struct{ find, put string }{
 		{`"eyJ[A-Za-z0-9_.-]+"`, `"TOKEN"`},
 		{`"sp_[a-z2-7]{26}_[a-z2-7]{59}"`, `"KEY"`},
+		{`"sprt_[A-Za-z0-9_-]{43}"`, `"REFRESH"`},
 		{`"(id|parent_id|key_id)":"[A-Za-z0-9_-]{22,26}"`, `"$1":"ID"`},
 	} {
 		body = regexp.MustCompile(r.find).ReplaceAllString(body, r.put)

@@ -202,9 +202,10 @@ func profile() *broker.Profile {
 		Routes: map[string]string{
 			"login": "/login", "logout": "/logout", "csrf": "/csrf", "me": "/me", "validate": "/validate",
 			"permissions": "/permissions", "sessions": "/sessions", "sso_login": "/sso/login", "api_keys": "/api-keys",
+			"refresh": "/refresh", "confirm": "/confirm", "revoke": "/revoke", "revocations": "/revocations", "ticket": "/ticket",
 		},
-		Request: same("username", "password", "provider", "application"),
-		Reply:   same("access_token", "token_type", "expires_in", "user"),
+		Request: same("username", "password", "provider", "application", "refresh_token", "verification_id", "code"),
+		Reply:   same("access_token", "token_type", "expires_in", "user", "refresh_token", "verification_id"),
 		User:    same("id", "username", "name", "email", "roles", "permissions"),
 	}
 }

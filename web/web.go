@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"sallyport/broker"
+	"sallyport/web/admin"
 	"sallyport/web/api"
 	"sallyport/web/authz"
 	"sallyport/web/embed"
@@ -31,8 +32,12 @@ type surface struct {
 	name   string
 	page   bool
 	routes map[string]wire.Handler
+	// shown names routes whose secret stands in the body: a good one is not counted against who shows it.
+	shown func(pattern string) bool
 	// body in bytes; zero: maxBody.
 	body int64
+	// free surfaces are not limited for those whom nobody knows: what costs nothing, and what proxies ask about everybody.
+	free bool
 }
 
 // issuerSurfaces lists what answers on the issuer's host.
@@ -40,11 +45,12 @@ func issuerSurfaces(h *wire.House, profile *broker.Profile) []surface {
 	return []surface{
 		{name: "pages", page: true, routes: pages.New(h).Routes()},
 		{name: "saml", page: true, routes: pages.New(h).ACS(), body: pages.MaxACS},
-		{name: "api", routes: api.New(h, profile).Routes()},
-		{name: "op", routes: map[string]wire.Handler{"GET /.well-known/jwks.json": op.JWKS(h)}},
-		{name: "authz", routes: authz.Surface(h)},
-		{name: "embed", page: true, routes: embed.New(h).Scripts()},
-		{name: "static", page: true, routes: map[string]wire.Handler{
+		{name: "api", routes: api.New(h, profile).Routes(), shown: api.New(h, profile).TakesSecret},
+		{name: "admin", routes: admin.New(h, profile).Routes()},
+		{name: "op", free: true, routes: map[string]wire.Handler{"GET /.well-known/jwks.json": op.JWKS(h)}},
+		{name: "authz", free: true, routes: authz.Surface(h)},
+		{name: "embed", page: true, free: true, routes: embed.New(h).Scripts()},
+		{name: "static", page: true, free: true, routes: map[string]wire.Handler{
 			"GET " + static.Prefix: told(static.Handler()),
 			"GET /robots.txt":      told(static.Robots()),
 		}},
@@ -57,7 +63,7 @@ func hostSurfaces(h *wire.House) []surface {
 	return []surface{
 		{name: "host", page: true, routes: host.New(h).Routes()},
 		{name: "embed", page: true, routes: embed.New(h).Routes(), body: embed.MaxBody},
-		{name: "static", page: true, routes: map[string]wire.Handler{"GET " + HostStatic + static.Prefix: told(files)}},
+		{name: "static", page: true, free: true, routes: map[string]wire.Handler{"GET " + HostStatic + static.Prefix: told(files)}},
 	}
 }
 
@@ -66,6 +72,7 @@ type Handler struct {
 	house        *wire.House
 	issuer, apps *http.ServeMux
 	routes       []string
+	limits       *wire.Limits
 	// gateway takes what is for applications behind us; pass is what it does, with its errors told.
 	gateway *gateway.Gateway
 	pass    http.Handler
@@ -73,7 +80,7 @@ type Handler struct {
 
 // New mounts all surfaces of a house; profile is the spelling of the API on the issuer's host.
 func New(h *wire.House, profile *broker.Profile) *Handler {
-	out := &Handler{house: h, issuer: http.NewServeMux(), apps: http.NewServeMux(), gateway: gateway.New(h)}
+	out := &Handler{house: h, issuer: http.NewServeMux(), apps: http.NewServeMux(), gateway: gateway.New(h), limits: wire.NewLimits(h)}
 	out.pass = h.Page("gateway", out.gateway.Pass)
 	out.mount(out.issuer, "issuer", issuerSurfaces(h, profile))
 	out.mount(out.apps, "application", hostSurfaces(h))
@@ -84,11 +91,18 @@ func New(h *wire.House, profile *broker.Profile) *Handler {
 func (h *Handler) mount(mux *http.ServeMux, where string, all []surface) {
 	for _, s := range all {
 		for _, pattern := range slices.Sorted(maps.Keys(s.routes)) {
-			wrap := h.house.API
+			wrap, limit := h.house.API, h.limits.API
 			if s.page {
-				wrap = h.house.Page
+				wrap, limit = h.house.Page, h.limits.Page
 			}
-			mux.Handle(pattern, route{bounded(wrap(s.name, s.routes[pattern]), cmp.Or(s.body, maxBody))})
+			handler := s.routes[pattern]
+			if s.shown != nil && s.shown(pattern) {
+				limit = h.limits.Shown
+			}
+			if !s.free {
+				handler = limit(handler)
+			}
+			mux.Handle(pattern, route{bounded(wrap(s.name, handler), cmp.Or(s.body, maxBody))})
 			h.routes = append(h.routes, where+" "+pattern)
 		}
 	}

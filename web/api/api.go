@@ -10,6 +10,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -22,10 +23,11 @@ import (
 type API struct {
 	house   *wire.House
 	profile *broker.Profile
+	streams atomic.Int64
 }
 
 // New returns the API in the spelling of a profile.
-func New(h *wire.House, p *broker.Profile) *API { return &API{h, p} }
+func New(h *wire.House, p *broker.Profile) *API { return &API{house: h, profile: p} }
 
 // Routes lists "METHOD path" → handler, by the profile's paths.
 func (a *API) Routes() map[string]wire.Handler {
@@ -36,6 +38,11 @@ func (a *API) Routes() map[string]wire.Handler {
 	}{
 		{http.MethodPost, "login", "", a.login},
 		{http.MethodPost, "logout", "", a.logout},
+		{http.MethodPost, "confirm", "", a.confirm},
+		{http.MethodPost, "refresh", "", a.refresh},
+		{http.MethodPost, "revoke", "", a.revoke},
+		{http.MethodGet, "revocations", "", a.revocations},
+		{http.MethodPost, "ticket", "", a.ticket},
 		{http.MethodGet, "csrf", "", a.csrf},
 		{http.MethodGet, "me", "", a.me},
 		{http.MethodGet, "validate", "", a.validate},
@@ -46,12 +53,20 @@ func (a *API) Routes() map[string]wire.Handler {
 		{http.MethodGet, "api_keys", "", a.keys},
 		{http.MethodPost, "api_keys", "", a.createKey},
 		{http.MethodDelete, "api_keys", "/{id}", a.revokeKey},
+		{http.MethodPost, "api_keys", "/{id}/rotate", a.rotateKey},
 	} {
 		if path, ok := a.profile.Routes[r.name]; ok {
 			routes[r.method+" "+a.profile.BasePath+path+r.suffix] = keptOutOfURL(r.handler)
 		}
 	}
 	return routes
+}
+
+// TakesSecret reports whether a route is one whose secret stands in the body, so that it needs no other credential, and
+// which refuses a bad one.
+func (a *API) TakesSecret(pattern string) bool {
+	path, ok := a.profile.Routes["refresh"]
+	return ok && pattern == http.MethodPost+" "+a.profile.BasePath+path
 }
 
 // keptOutOfURL refuses credentials in the query at every route (KEY-03).
@@ -85,7 +100,7 @@ func (a *API) caller(r *http.Request, app *broker.Application) (identity.Princip
 	if err != nil {
 		return identity.Principal{}, err
 	}
-	return a.house.Broker.Authenticate(r.Context(), wire.Of(r).Snapshot, c, app)
+	return a.house.Broker.Act(r.Context(), wire.Of(r).Visit, c, app, r.Method)
 }
 
 // owner authenticates for what belongs to the person as a whole (sessions, keys): the broker's own credentials only.

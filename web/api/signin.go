@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/url"
@@ -14,28 +15,11 @@ import (
 // login takes a name and a password to one door and answers with a token for the application named. It sets no cookie,
 // so a forged request gains nothing.
 func (a *API) login(w http.ResponseWriter, r *http.Request) error {
-	f := map[string]any{}
-	known := map[string]string{}
-	for ours, called := range a.profile.Request {
-		known[called] = ours
-	}
-	if err := fields(r, known, f); err != nil {
+	in, err := a.texts(r, "username", "password", "provider", "application")
+	if err != nil {
 		return err
 	}
-	var in struct{ username, password, provider, application string }
-	for name, to := range map[string]*string{
-		"username": &in.username, "password": &in.password, "provider": &in.provider, "application": &in.application,
-	} {
-		v, err := text(f, name)
-		if err != nil {
-			return err
-		}
-		*to = v
-	}
-	if in.application == "" {
-		in.application = broker.Self
-	}
-	return a.signIn(w, r, in.application, in.provider, in.username, in.password)
+	return a.signIn(w, r, cmp.Or(in["application"], broker.Self), in["provider"], in["username"], in["password"])
 }
 
 func (a *API) signIn(w http.ResponseWriter, r *http.Request, application, provider, username, password string) error {
@@ -52,16 +36,10 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request, application, provid
 	if err != nil {
 		return err
 	}
-	issued, err := a.house.Broker.IssueToken(r.Context(), out.Principal, app)
-	if err != nil {
-		return err
+	if out.Verification != "" { // there is a session, and nothing opens it before the code
+		return a.awaiting(w, r, app, out)
 	}
-	return reply(w, http.StatusOK, spelled(a.profile.Reply, map[string]any{
-		"access_token": issued.Token,
-		"token_type":   "Bearer",
-		"expires_in":   int(issued.ExpiresAt.Sub(issued.IssuedAt).Seconds()),
-		"user":         a.user(out.Principal),
-	}))
+	return a.welcome(w, r, app, out)
 }
 
 // ssoLogin sends a browser to sign in, by the provider's id or, where only one provider is of it, its type; at the

@@ -68,13 +68,14 @@ func Decide(h *wire.House, s Spelling) wire.Handler {
 		if err != nil {
 			return err
 		}
-		c, access, err := h.Ask(r, q.app, q.method, q.address.Path)
+		c, access, err := h.Ask(r, wire.Question{Application: q.app, Method: q.method, Address: q.address})
 		if err != nil {
 			return s.tell(w, r, q, s.refusal(err))
 		}
 		clear(w.Header()) // a proxy reads this answer: what protects browsers would only be carried around
 		w.Header().Set("Cache-Control", "no-store")
 		wire.IdentityHeaders(w.Header(), access.Principal, access.Token)
+		wire.RenewCookie(w.Header(), q.app, access)
 		opened := c.Carrier == broker.TokenCookie && access.Principal.Subject != ""
 		for _, name := range s.Cookies {
 			w.Header()[name] = []string{ours.Without(r, q.app, opened)}

@@ -135,7 +135,7 @@ func (e *Embed) holds(r *http.Request, app *broker.Application) (held, error) {
 		if err != nil {
 			return held{}, err
 		}
-		p, err := e.house.Broker.Authenticate(r.Context(), f.Snapshot, c, app)
+		p, err := e.house.Broker.Authenticate(r.Context(), f.Visit, c, app)
 		switch {
 		case errors.Is(err, identity.ErrUnavailable):
 			return held{}, err

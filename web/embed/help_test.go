@@ -259,7 +259,7 @@ func (h *house) application(w http.ResponseWriter, r *http.Request, id string) {
 	c, err := wire.Credential(r, app)
 	var p identity.Principal
 	if err == nil {
-		p, err = h.broker.Authenticate(r.Context(), wire.Of(r).Snapshot, c, app)
+		p, err = h.broker.Authenticate(r.Context(), wire.Of(r).Visit, c, app)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	if err != nil {

@@ -56,6 +56,8 @@ type admission struct {
 	app        *broker.Application
 	credential broker.Credential
 	broker.Access
+	// query is what the application gets of it.
+	query string
 }
 
 // Pass decides about a request and passes it on. Of the errors, those of Authorize are the answer to the client;
@@ -66,10 +68,11 @@ func (g *Gateway) Pass(w http.ResponseWriter, r *http.Request) error {
 	if app == nil || app.Upstream == nil {
 		return wire.NotFound()
 	}
-	if err := oneReading(r, app); err != nil {
+	query := wire.WithoutCredential(r, app)
+	if err := oneReading(r, app, query); err != nil {
 		return err
 	}
-	a, err := g.decide(r, app)
+	a, err := g.decide(r, app, query)
 	if err != nil {
 		return tell(w, r, app, wire.Refusal(err))
 	}
@@ -78,29 +81,29 @@ func (g *Gateway) Pass(w http.ResponseWriter, r *http.Request) error {
 
 // oneReading refuses what the application's server could understand differently than we do, and what would put a
 // credential into its logs.
-func oneReading(r *http.Request, app *broker.Application) error {
+func oneReading(r *http.Request, app *broker.Application, query string) error {
 	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
 		return wire.MethodNotAllowed() // the one would show a page what we add, the other is for proxies of another kind
 	}
 	if !wire.Canonical(r.URL, r.RequestURI) || wire.CaseLeadsElsewhere(wire.Of(r), app, r.URL.Path) {
 		return identity.WithCode("path_not_canonical", fmt.Errorf("path: %w", identity.ErrInvalid))
 	}
-	if keyInAddress(r.URL) {
-		return identity.WithCode("credential_in_url", fmt.Errorf("key in the address: %w", identity.ErrInvalid))
+	if credentialIn(r.URL.Path, query) {
+		return identity.WithCode("credential_in_url", fmt.Errorf("credential in the address: %w", identity.ErrInvalid))
 	}
 	return nil
 }
 
-// keyInAddress finds API keys of ours. Names such as "token" are the application's own affair here, and so is how it
+// credentialIn finds what has the shape of a credential of ours in an address. Names such as "token" are the application's own affair here, and so is how it
 // divides its query.
-func keyInAddress(u *url.URL) bool {
-	for segment := range strings.SplitSeq(u.Path, "/") {
-		if broker.IsKey(segment) {
+func credentialIn(path, query string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		if broker.IsCredential(segment) {
 			return true
 		}
 	}
-	for part := range strings.FieldsFuncSeq(u.RawQuery, func(c rune) bool { return strings.ContainsRune("&;=", c) }) {
-		if plain, err := url.QueryUnescape(part); broker.IsKey(part) || err == nil && broker.IsKey(plain) {
+	for part := range strings.FieldsFuncSeq(query, func(c rune) bool { return strings.ContainsRune("&;=", c) }) {
+		if plain, err := url.QueryUnescape(part); broker.IsCredential(part) || err == nil && broker.IsCredential(plain) {
 			return true
 		}
 	}
@@ -108,9 +111,9 @@ func keyInAddress(u *url.URL) bool {
 }
 
 // decide asks the broker.
-func (g *Gateway) decide(r *http.Request, app *broker.Application) (admission, error) {
-	c, access, err := g.house.Ask(r, app, r.Method, r.URL.Path)
-	return admission{app: app, credential: c, Access: access}, err
+func (g *Gateway) decide(r *http.Request, app *broker.Application, query string) (admission, error) {
+	c, access, err := g.house.Ask(r, wire.Question{Application: app, Method: r.Method, Address: r.URL, Gateway: true})
+	return admission{app: app, credential: c, Access: access, query: query}, err
 }
 
 // known reports whether somebody in particular was let in.
@@ -167,9 +170,13 @@ func (g *Gateway) forward(w http.ResponseWriter, r *http.Request, a admission) (
 	in.Body = x.body
 	proxy := httputil.ReverseProxy{
 		Transport: transport, BufferPool: &g.buffers, ErrorLog: g.log,
-		Rewrite:        func(p *httputil.ProxyRequest) { g.rewrite(p, a) },
-		ModifyResponse: func(answer *http.Response) error { g.clean(answer, wire.Of(r), a.app, x.own); return nil },
-		ErrorHandler:   func(_ http.ResponseWriter, _ *http.Request, err error) { x.failed = err },
+		Rewrite: func(p *httputil.ProxyRequest) { g.rewrite(p, a) },
+		ModifyResponse: func(answer *http.Response) error {
+			g.clean(answer, wire.Of(r), a.app, x.own)
+			wire.RenewCookie(answer.Header, a.app, a.Access)
+			return nil
+		},
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { x.failed = err },
 	}
 	proxy.ServeHTTP(x, in)
 	return nil

@@ -18,7 +18,7 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest, a admission) {
 	if up.PassHost {
 		p.Out.Host = a.app.URL.Host
 	}
-	p.Out.URL.RawQuery, p.Out.URL.ForceQuery = p.In.URL.RawQuery, p.In.URL.ForceQuery
+	p.Out.URL.RawQuery, p.Out.URL.ForceQuery = a.query, p.In.URL.ForceQuery
 	p.Out.Trailer = nil // they come after everything was decided
 	h := p.Out.Header
 	cookies := g.cookies.Without(p.In, a.app, a.opened())
@@ -42,9 +42,9 @@ func stripCredentials(h http.Header, profile *broker.Profile) {
 		if name == authorization {
 			continue
 		}
-		if same := wire.SameHeader(name); slices.ContainsFunc(profile.KeyHeaders, func(key string) bool {
-			return same == wire.SameHeader(key)
-		}) {
+		same := wire.SameHeader(name)
+		if slices.ContainsFunc(profile.KeyHeaders, func(key string) bool { return same == wire.SameHeader(key) }) ||
+			profile.KeySecretHeader != "" && same == wire.SameHeader(profile.KeySecretHeader) {
 			delete(h, name)
 		}
 	}

@@ -82,7 +82,9 @@ func (l *look) still(ctx context.Context) error {
 	if !l.was.known() {
 		return nil
 	}
-	p, err := l.house.Broker.Authenticate(ctx, snap, l.was.credential, app)
+	visit := l.visit
+	visit.Snapshot = snap
+	p, err := l.house.Broker.Authenticate(ctx, visit, l.was.credential, app)
 	if err != nil {
 		return err
 	}

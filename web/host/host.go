@@ -46,13 +46,14 @@ func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
 	if app == nil {
 		return identity.WithCode("application_unknown", identity.ErrNotFound)
 	}
-	to := app.ReturnURL(raw)
+	to, why := app.ReturnURL(raw), ""
 	if c, err := wire.Credential(r, app); err == nil {
-		p, err := s.house.Broker.Authenticate(r.Context(), f.Snapshot, c, app)
+		p, err := s.house.Broker.Authenticate(r.Context(), f.Visit, c, app)
 		switch {
 		case errors.Is(err, identity.ErrUnavailable):
 			return err
 		case err != nil:
+			why = s.whyOut(r, app, c, err)
 			if status, _ := wire.Status(err); status == http.StatusUnauthorized || status == http.StatusForbidden {
 				wire.DropDeadEmbedCookies(w, r, app) // a fault of ours says nothing about it
 			}
@@ -63,6 +64,8 @@ func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
 				return no
 			}
 			if wire.IsNavigation(r) {
+				renewed := s.house.Broker.RenewedCookie(r.Context(), f.Visit, c, app)
+				wire.RenewCookie(w.Header(), app, broker.Access{NewCookie: renewed})
 				return redirect(w, r, to.String())
 			}
 		}
@@ -73,7 +76,22 @@ func (s *Host) login(w http.ResponseWriter, r *http.Request) error {
 	if frame := wire.FrameFor(r, app, to.String()); frame != "" {
 		return redirect(w, r, frame)
 	}
-	return s.begin(w, r, app, to)
+	return s.begin(w, r, app, to, why)
+}
+
+// whyOut says why a browser that was signed in here is so no more, where there is a reason to tell: going straight on
+// would hide from somebody that they were signed in elsewhere, and end that in turn.
+func (s *Host) whyOut(r *http.Request, app *broker.Application, c broker.Credential, err error) string {
+	why := identity.CodeOf(err)
+	if why != string(templates.NoticeAddressChanged) {
+		why = s.house.Broker.WhyOut(r.Context(), c, app)
+	}
+	switch templates.Notice(why) {
+	case templates.NoticeSessionLimit, templates.NoticeAddressChanged:
+		return why
+	default:
+		return ""
+	}
 }
 
 // refused puts the question again that a proxy leads here with: a rule may say no to somebody whom the application admits,
@@ -115,7 +133,7 @@ func applicationFor(f *wire.Facts, raw string) *broker.Application {
 const longestReturn = 1536
 
 // begin keeps verifier and destination in a sealed cookie on this host and goes to the broker's.
-func (s *Host) begin(w http.ResponseWriter, r *http.Request, app *broker.Application, to broker.ReturnURL) error {
+func (s *Host) begin(w http.ResponseWriter, r *http.Request, app *broker.Application, to broker.ReturnURL, why string) error {
 	flow := s.house.Flows.New(r)
 	flow.Application, flow.To, flow.Verifier = app.ID, to.String(), broker.NewSecret()
 	if len(flow.To) > longestReturn {
@@ -127,6 +145,9 @@ func (s *Host) begin(w http.ResponseWriter, r *http.Request, app *broker.Applica
 	q := url.Values{"application": {app.ID}, "challenge": {broker.Challenge(flow.Verifier)}, "state": {flow.ID}}
 	if hint := r.URL.Query().Get("idp_hint"); hint != "" {
 		q.Set("idp_hint", hint)
+	}
+	if why != "" {
+		q.Set("notice", why)
 	}
 	return redirect(w, r, s.issuer(r, "/login", q))
 }
@@ -156,18 +177,17 @@ func (s *Host) callback(w http.ResponseWriter, r *http.Request) error {
 	s.house.Flows.End(w, flow.ID)
 	wire.SetCookie(w, app, value)
 	to := app.ReturnURL(flow.To).String()
-	if !app.Profile.Cookie.Strict {
+	if !app.Profile.Cookie.Strict && out.Ended == 0 {
 		return redirect(w, r, to)
 	}
 	// A redirect would still be a part of the navigation that began at the broker's site, and a SameSite=Strict cookie
 	// does not travel with that; a page of this host begins a new one.
-	view := templates.Next{Chrome: s.house.Chrome(r), URL: to, SignedIn: true}
+	view := templates.Next{
+		Chrome: s.house.Chrome(r), URL: to, SignedIn: true, Notice: templates.NoticeOlderEnded(out.Ended),
+	}
 	view.Application, view.Languages = app.Title, nil
 	return s.house.Render(w, r, http.StatusOK, templates.PageNext, view)
 }
-
-// largestCookie is what browsers keep of a cookie at least, in bytes of name, value and attributes (RFC 6265 section 6.1).
-const largestCookie = 4096
 
 // cookieValue is the session's opaque secret or, where the application verifies it there, the application's token. One
 // that browsers would quietly drop is refused: the way back would only lead here again.
@@ -179,7 +199,7 @@ func (s *Host) cookieValue(r *http.Request, app *broker.Application, out broker.
 	if err != nil {
 		return "", err
 	}
-	if len(made.Token) > largestCookie-256 {
+	if !wire.FitsCookie(made.Token) {
 		return "", identity.WithCode("cookie_too_large",
 			fmt.Errorf("token of %d bytes for a cookie of %s: %w", len(made.Token), app.ID, identity.ErrDenied))
 	}

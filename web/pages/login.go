@@ -33,7 +33,8 @@ func (p *Pages) login(w http.ResponseWriter, r *http.Request) error {
 	case known && door.Typed:
 		flow.Hint = door.ID
 	}
-	flow.Choose = flow.Choose || q.Has("choose") || q.Has("local")
+	// Who was signed out of an application for a reason hears of it; going straight on would only end somebody else's turn.
+	flow.Choose = flow.Choose || q.Has("choose") || q.Has("local") || told(q.Get("notice"))
 	if fresh || known {
 		if err := p.house.Flows.Save(w, r, flow); err != nil {
 			return err
@@ -124,9 +125,7 @@ func (p *Pages) renderLogin(
 		Providers: buttons(r, flow.ID), NoUsername: !takesNames(r),
 	}
 	view.Application, view.Problems = application(r, flow), problems
-	if r.URL.Query().Get("notice") == string(templates.NoticeSetupDone) {
-		view.Notice = templates.NoticeSetupDone
-	}
+	view.Remember, view.Notice = remember(r, flow), p.notice(r)
 	return p.house.Render(w, r, status, templates.PageLogin, view)
 }
 
@@ -156,7 +155,7 @@ func buttons(r *http.Request, flow string) []templates.ProviderLink {
 	for _, d := range wire.Of(r).Doors() {
 		if d.Redirects {
 			links = append(links, templates.ProviderLink{
-				Title: d.Title, URL: at(pathContinue+url.PathEscape(d.ID), flow), LastUsed: d.ID == last,
+				ID: d.ID, Title: d.Title, URL: at(pathContinue+url.PathEscape(d.ID), flow), LastUsed: d.ID == last,
 			})
 		}
 	}
@@ -178,6 +177,9 @@ func (p *Pages) loginPost(w http.ResponseWriter, r *http.Request) error {
 	flow, err := p.postedFlow(r)
 	if err != nil {
 		return p.lost(w, r, err)
+	}
+	if r.PostForm.Has(templates.FieldProvider) {
+		return p.chosen(w, r, flow)
 	}
 	username, err := wire.FormField(r, templates.FieldUsername)
 	if err != nil {
@@ -201,6 +203,32 @@ func (p *Pages) loginPost(w http.ResponseWriter, r *http.Request) error {
 		return seeOther(w, r, at(pathContinue+url.PathEscape(door.ID), flow.ID))
 	}
 	return seeOther(w, r, at(templates.PathPassword, flow.ID))
+}
+
+// chosen takes the button of a provider that was pressed where somebody could ask to be remembered.
+func (p *Pages) chosen(w http.ResponseWriter, r *http.Request, flow wire.Flow) error {
+	id, err := wire.FormField(r, templates.FieldProvider)
+	if err != nil {
+		return err
+	}
+	if flow.Remember, err = ticked(r); err != nil {
+		return err
+	}
+	if err := p.house.Flows.Save(w, r, flow); err != nil {
+		return err
+	}
+	return seeOther(w, r, at(pathContinue+url.PathEscape(id), flow.ID))
+}
+
+// ticked reads the box of who wants to be remembered.
+func ticked(r *http.Request) (bool, error) {
+	v, err := wire.FormField(r, templates.FieldRemember)
+	return v != "" && remember(r, wire.Flow{}).Offered, err
+}
+
+// remember is the offer to stay signed in, as the flow has it.
+func remember(r *http.Request, flow wire.Flow) templates.Remember {
+	return templates.Remember{Offered: wire.Of(r).Remember.Lifetime > 0, Ticked: flow.Remember}
 }
 
 // doorFor is the one door of a flow's name.
@@ -253,7 +281,7 @@ func (p *Pages) renderPassword(
 	if door, err := doorFor(r, flow); err == nil && severalTyped(r) {
 		view.Provider = door.Title
 	}
-	view.Application, view.Problems = application(r, flow), problems
+	view.Application, view.Problems, view.Remember = application(r, flow), problems, remember(r, flow)
 	return p.house.Render(w, r, status, templates.PagePassword, view)
 }
 
@@ -267,17 +295,25 @@ func (p *Pages) passwordPost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if flow.Remember, err = ticked(r); err != nil {
+		return err
+	}
 	v := wire.Of(r).Visit
 	door, err := doorFor(r, flow)
 	if err != nil {
 		return err
 	}
-	out, err := p.house.Broker.SignInWithPassword(r.Context(), v, p.attempt(r, flow.ID), door.ID, flow.Username, password)
+	attempt := p.attempt(r, flow.ID)
+	attempt.Remember = flow.Remember
+	attempt.Device = p.house.KnownDevice(r, door.ID, flow.Username)
+	out, err := p.house.Broker.SignInWithPassword(r.Context(), v, attempt, door.ID, flow.Username, password)
 	if err != nil {
 		return p.passwordRefused(w, r, flow, err)
 	}
-	wire.SetCookie(w, v.SelfApplication, out.Token)
-	return seeOther(w, r, at(pathNext, flow.ID))
+	if out.Verification == "" {
+		p.house.KeepDevice(w, r, door.ID, flow.Username)
+	}
+	return p.signedIn(w, r, flow, out)
 }
 
 // attempt is a sign-in at our own pages; the session this browser had ends with it.

@@ -149,7 +149,8 @@ func keyRows(r *http.Request, now time.Time, keys []sessions.Key) []templates.Ke
 	for _, k := range keys {
 		row := templates.Key{
 			ID: k.ID, Name: k.Name, Shown: k.Prefix + "_" + k.ID[:6] + "…", Roles: k.Roles, ExpiresAt: k.ExpiresAt,
-			Expired: !now.Before(k.ExpiresAt), LastUsedAt: k.LastUsedAt,
+			Expired: !now.Before(k.ExpiresAt), LastUsedAt: k.LastUsedAt, Endless: k.ExpiresAt.Equal(sessions.Never()),
+			Pending: k.State == sessions.Pending, Suspended: k.State == sessions.Suspended,
 		}
 		if k.Application != broker.Self {
 			row.Application = applicationTitle(r, k.Application)
@@ -257,7 +258,36 @@ func (p *Pages) createKey(w http.ResponseWriter, r *http.Request) error {
 		return p.keyRefused(w, r, who, in[0], err)
 	}
 	return p.renderMe(w, r, http.StatusCreated, who, func(view *templates.Me) {
-		view.NewKey = &templates.NewKey{Name: key.Name, Key: whole, ExpiresAt: key.ExpiresAt}
+		view.NewKey, view.Verification = &templates.NewKey{Name: key.Name, Key: whole, ExpiresAt: key.ExpiresAt}, key.Verification
+	})
+}
+
+// confirmKey takes the code that makes a new key good. A key that nobody confirms in time is made anew.
+func (p *Pages) confirmKey(w http.ResponseWriter, r *http.Request) error {
+	who, err := p.owner(r)
+	if err != nil {
+		return err
+	}
+	var in [2]string
+	for i, name := range []string{templates.FieldVerification, templates.FieldCode} {
+		if in[i], err = wire.FormField(r, name); err != nil {
+			return err
+		}
+	}
+	_, err = p.house.Broker.Confirm(r.Context(), wire.Of(r).Visit, broker.Confirmation{
+		Verification: in[0], Code: in[1], SessionID: who.SessionID,
+	})
+	if err == nil {
+		return seeOther(w, r, noticed(templates.PathMe, templates.NoticeKeyConfirmed))
+	}
+	if !aboutCode(err) {
+		return err
+	}
+	status, code := wire.Status(err)
+	wire.SetErrorHeaders(w.Header(), status, code, wire.Of(r).TraceID)
+	return p.renderMe(w, r, status, who, func(view *templates.Me) {
+		view.Verification = in[0]
+		view.Problems = []templates.Problem{{Code: code, Field: templates.FieldCode}}
 	})
 }
 

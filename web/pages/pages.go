@@ -26,6 +26,9 @@ func (p *Pages) Routes() map[string]wire.Handler {
 		"POST " + templates.PathLogin:        p.loginPost,
 		"GET " + templates.PathPassword:      p.password,
 		"POST " + templates.PathPassword:     p.passwordPost,
+		"GET " + templates.PathConfirm:       p.confirm,
+		"POST " + templates.PathConfirm:      p.confirmPost,
+		"POST " + templates.PathSendAgain:    p.sendAgain,
 		"GET " + pathContinue + "{provider}": p.toProvider,
 		"GET " + pathNext:                    wire.OnlyGet(p.next),
 		"GET /callback/{provider}":           wire.OnlyGet(p.callback),
@@ -39,6 +42,7 @@ func (p *Pages) Routes() map[string]wire.Handler {
 		"POST " + templates.PathEndSessions:  p.endSessions,
 		"POST " + templates.PathCreateKey:    p.createKey,
 		"POST " + templates.PathRevokeKey:    p.revokeKey,
+		"POST " + templates.PathConfirmKey:   p.confirmKey,
 	}
 }
 
@@ -64,7 +68,7 @@ func (p *Pages) visitor(r *http.Request) (identity.Principal, error) {
 	if err != nil {
 		return identity.Principal{}, err
 	}
-	return p.house.Broker.Authenticate(r.Context(), wire.Of(r).Snapshot, c, self)
+	return p.house.Broker.Authenticate(r.Context(), wire.Of(r).Visit, c, self)
 }
 
 // held is what this browser holds that forms are bound to: the broker's cookie, else the flow.

@@ -23,7 +23,7 @@ func (p *Pages) toProvider(w http.ResponseWriter, r *http.Request) error {
 	}
 	flow := p.house.Flows.New(r)
 	flow.Application, flow.Challenge, flow.State, flow.To = from.Application, from.Challenge, from.State, from.To
-	flow.Username, flow.Provider, flow.Parent = from.Username, door.ID, from.ID
+	flow.Username, flow.Provider, flow.Parent, flow.Remember = from.Username, door.ID, from.ID, from.Remember
 	if flow.CrossSite = door.Posts; flow.CrossSite {
 		flow.Replaces = p.attempt(r, "").Replaces
 	}
@@ -63,7 +63,7 @@ func (p *Pages) takeBack(w http.ResponseWriter, r *http.Request, state string, r
 		return err
 	}
 	v, attempt := wire.Of(r).Visit, p.attempt(r, "")
-	attempt.Replaces = cmp.Or(attempt.Replaces, flow.Replaces)
+	attempt.Replaces, attempt.Remember = cmp.Or(attempt.Replaces, flow.Replaces), flow.Remember
 	out, err := p.house.Broker.Return(r.Context(), v, attempt, departure(flow), flow.Pending, reply)
 	if err != nil {
 		if _, signedIn := p.visitor(r); identity.CodeOf(err) == "flow_finished" && signedIn == nil {
@@ -71,12 +71,11 @@ func (p *Pages) takeBack(w http.ResponseWriter, r *http.Request, state string, r
 		}
 		return p.refusedPerson(w, r, flow, err)
 	}
-	wire.SetCookie(w, v.SelfApplication, out.Token)
 	http.SetCookie(w, &http.Cookie{
 		Name: providerCookie, Value: flow.Provider, Path: "/", Secure: true, HttpOnly: true,
 		SameSite: http.SameSiteLaxMode, MaxAge: 180 * 24 * 3600,
 	})
-	return seeOther(w, r, at(pathNext, flow.ID))
+	return p.signedIn(w, r, flow, out)
 }
 
 // returned finds the flow that a reply belongs to: known to this browser, of this provider (OID-03, SML-06).
@@ -102,12 +101,15 @@ func (p *Pages) next(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return seeOther(w, r, at(templates.PathLogin, flow.ID))
 	}
+	if flow.Ended > 0 && flow.Application != broker.Self {
+		return p.tellEnded(w, r, flow)
+	}
 	p.house.Flows.End(w, flow.ID)
 	if flow.Parent != "" {
 		p.house.Flows.End(w, flow.Parent)
 	}
 	if flow.Application == broker.Self {
-		return seeOther(w, r, flow.To)
+		return seeOther(w, r, noticed(flow.To, templates.NoticeOlderEnded(flow.Ended)))
 	}
 	app, err := wire.Of(r).Application(flow.Application)
 	if err != nil {

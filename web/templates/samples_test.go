@@ -57,6 +57,24 @@ func samples() []sample {
 		}},
 		{"password", templates.PagePassword, samplePassword},
 		{"password_error", templates.PagePassword, samplePasswordError},
+		{"login_remember", templates.PageLogin, func(c templates.Chrome) any {
+			v := sampleLogin(c).(templates.Login)
+			v.Providers[0].ID, v.Providers[1].ID = "contoso", "partners"
+			v.Remember, v.Notice = templates.Remember{Offered: true}, templates.NoticeSessionLimit
+			return v
+		}},
+		{"password_remember", templates.PagePassword, func(c templates.Chrome) any {
+			v := samplePassword(c).(templates.Password)
+			v.Remember = templates.Remember{Offered: true, Ticked: true}
+			return v
+		}},
+		{"confirm", templates.PageConfirm, sampleConfirm},
+		{"confirm_error", templates.PageConfirm, func(c templates.Chrome) any {
+			c.Problems = []templates.Problem{{Code: "code_wrong", Field: templates.FieldCode}}
+			v := sampleConfirm(c).(templates.Confirm)
+			v.Notice = ""
+			return v
+		}},
 		{"continue", templates.PageContinue, func(c templates.Chrome) any {
 			return templates.Continue{Chrome: c, Provider: "Contoso", URL: "https://login.contoso.com/authorize?state=a&nonce=b"}
 		}},
@@ -66,6 +84,10 @@ func samples() []sample {
 		{"next", templates.PageNext, func(c templates.Chrome) any {
 			c.Application = "Reports"
 			return templates.Next{Chrome: c, URL: "https://reports.example/.sallyport/callback?code=one-use", SignedIn: true}
+		}},
+		{"next_ended", templates.PageNext, func(c templates.Chrome) any {
+			c.Application = "Reports"
+			return templates.Next{Chrome: c, URL: "/login/next?flow=F1", SignedIn: true, Notice: templates.NoticeOlderEnded(2)}
 		}},
 		{"next_plain", templates.PageNext, func(c templates.Chrome) any { return templates.Next{Chrome: c, URL: "/me"} }},
 		{"denied", templates.PageDenied, sampleDenied},
@@ -130,6 +152,13 @@ func samplePassword(c templates.Chrome) any {
 func samplePasswordError(c templates.Chrome) any {
 	c.Problems = []templates.Problem{{Code: "bad_credentials", Field: templates.FieldPassword}}
 	return templates.Password{Chrome: c, Flow: "F1", CSRF: "T1", Username: "alice", ChangeURL: "/login?flow=F1"}
+}
+
+func sampleConfirm(c templates.Chrome) any {
+	c.Application = "Reports"
+	return templates.Confirm{
+		Chrome: c, Flow: "F1", CSRF: "T1", To: "a***@contoso.example", RestartURL: "/login", Notice: templates.NoticeCodeSent,
+	}
 }
 
 func sampleDenied(c templates.Chrome) any {
@@ -215,6 +244,8 @@ func sampleKeys() []templates.Key {
 			Roles: []string{"viewer", "operator"}, ExpiresAt: when.Add(90 * 24 * time.Hour), LastUsedAt: when,
 		},
 		{ID: "5f6a2b", Name: "old script", Shown: "sp_5f6a2b", ExpiresAt: when.Add(-time.Hour), Expired: true},
+		{ID: "6f6a2b", Name: "restored", Shown: "sp_6f6a2b", Endless: true, Suspended: true},
+		{ID: "7f6a2b", Name: "new", Shown: "sp_7f6a2b", ExpiresAt: when.Add(time.Hour), Pending: true},
 	}
 }
 
@@ -233,7 +264,7 @@ func sampleMeNewKey(c templates.Chrome) any {
 		{Code: "bad_request", Field: templates.FieldDays},
 		{Code: "bad_request", Field: templates.FieldApplication},
 	}
-	me.Notice = ""
+	me.Notice, me.Verification = "", "V1"
 	me.NewKey = &templates.NewKey{
 		Name: "nightly backup", Key: "sp_4f6a2bq7c3xk2mzt5yhn4wd6eu_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6",
 		ExpiresAt: when.Add(90 * 24 * time.Hour),

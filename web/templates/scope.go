@@ -19,6 +19,11 @@ type refresher interface {
 	refreshURL() string
 }
 
+// waiter is a refresher that may wait for somebody to read it first.
+type waiter interface {
+	waits() bool
+}
+
 // failure is a view that is an error whatever else it holds.
 type failure interface {
 	failed()
@@ -59,7 +64,9 @@ func (r *Renderer) scope(page Page, v view) (scope, error) {
 		if err := onward(f.refreshURL()); err != nil {
 			return scope{}, err
 		}
-		s.Refresh = f.refreshURL()
+		if w, ok := v.(waiter); !ok || !w.waits() {
+			s.Refresh = f.refreshURL()
+		}
 	}
 	return s, nil
 }

@@ -32,6 +32,7 @@ type Page string
 const (
 	PageLogin     Page = "login"
 	PagePassword  Page = "password"
+	PageConfirm   Page = "confirm"
 	PageContinue  Page = "continue"
 	PageNext      Page = "next"
 	PageDenied    Page = "denied"
@@ -45,7 +46,7 @@ const (
 // pageViews says which view each page takes.
 func pageViews() map[Page]view {
 	return map[Page]view{
-		PageLogin: Login{}, PagePassword: Password{}, PageContinue: Continue{}, PageNext: Next{},
+		PageLogin: Login{}, PagePassword: Password{}, PageConfirm: Confirm{}, PageContinue: Continue{}, PageNext: Next{},
 		PageDenied: Denied{}, PageSignOut: SignOut{}, PageSignedOut: SignedOut{}, PageSetup: Setup{},
 		PageMe: Me{}, PageError: Error{},
 	}

@@ -1,10 +1,14 @@
 package templates
 
-import "time"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // Me shows somebody their own account: who they are, why they have which roles, where they are signed in, and their API
 // keys. Its forms post csrf together with: session to PathEndSession; nothing to PathEndSessions; key to PathRevokeKey;
-// name, application, role (repeated) and days to PathCreateKey.
+// name, application, role (repeated) and days to PathCreateKey; verification and code to PathConfirmKey.
 type Me struct {
 	Chrome
 	CSRF string
@@ -20,6 +24,9 @@ type Me struct {
 	Keys        []Key
 	// NewKey is set on the one page that shows a key that was just made.
 	NewKey *NewKey
+	// Verification is the id of what a code that went by e-mail confirms: a key that opens nothing until then. Empty leaves
+	// the form out.
+	Verification string
 	// Create is the form for a new key; nil leaves it out.
 	Create *CreateKey
 	// Notice tells what was just done; "" for nothing.
@@ -47,7 +54,23 @@ const (
 	NoticeSessionsEnded Notice = "sessions_ended"
 	NoticeKeyRevoked    Notice = "key_revoked"
 	NoticeSetupDone     Notice = "setup_done"
+	NoticeKeyConfirmed  Notice = "key_confirmed"
+	NoticeCodeSent      Notice = "code_sent"
+	// NoticeSessionLimit and NoticeAddressChanged say why a browser is signed in no more.
+	NoticeSessionLimit   Notice = "session_limit"
+	NoticeAddressChanged Notice = "address_changed"
 )
+
+// olderEnded begins the notices that have a number behind.
+const olderEnded = "older_ended."
+
+// NoticeOlderEnded tells how many older sign-ins ended for this one; "" for none.
+func NoticeOlderEnded(n int) Notice {
+	if n < 1 {
+		return ""
+	}
+	return Notice(olderEnded + strconv.Itoa(n))
+}
 
 // Message is the notice's sentence, or nil.
 func (n Notice) Message() *Message {
@@ -61,8 +84,21 @@ func (n Notice) Message() *Message {
 		m = say("notice.key_revoked")
 	case NoticeSetupDone:
 		m = say("notice.setup_done")
+	case NoticeKeyConfirmed:
+		m = say("notice.key_confirmed")
+	case NoticeCodeSent:
+		m = say("notice.code_sent")
+	case NoticeSessionLimit:
+		m = say("notice.session_limit")
+	case NoticeAddressChanged:
+		m = say("notice.address_changed")
 	default:
-		return nil
+		number, ok := strings.CutPrefix(string(n), olderEnded)
+		count, err := strconv.Atoi(number)
+		if !ok || err != nil || count < 1 || count > 1000 { // it came in an address
+			return nil
+		}
+		m = say("notice.older_ended", "count", count)
 	}
 	return &m
 }
@@ -179,8 +215,10 @@ type Key struct {
 	Application string
 	Roles       []string
 	ExpiresAt   time.Time
-	// Expired says that ExpiresAt is past.
-	Expired bool
+	// Expired says that ExpiresAt is past, Endless that there is none.
+	Expired, Endless bool
+	// Pending: it opens nothing until it is confirmed. Suspended: until an administrator says so.
+	Pending, Suspended bool
 	// LastUsedAt is zero for a key never used.
 	LastUsedAt time.Time
 }
@@ -188,6 +226,7 @@ type Key struct {
 // NewKey is a key that was just made. It is shown once and kept nowhere.
 type NewKey struct {
 	Name, Key string
+	// ExpiresAt is zero for a key without an end.
 	ExpiresAt time.Time
 }
 

@@ -37,7 +37,14 @@ func (c Chrome) in(t time.Time) time.Time {
 	return t.In(c.Zone)
 }
 
-// Login asks who somebody is. It posts flow, csrf and username to PathLogin.
+// Remember is the offer to keep somebody signed in on this device. The zero value makes none.
+type Remember struct {
+	// Offered shows the box, Ticked is how it stands.
+	Offered, Ticked bool
+}
+
+// Login asks who somebody is. It posts flow, csrf and username to PathLogin. Where Remember is offered its buttons post
+// there as well: flow, csrf, provider and remember.
 type Login struct {
 	Chrome
 	// Flow and CSRF travel as hidden fields.
@@ -48,12 +55,16 @@ type Login struct {
 	NoUsername bool
 	// Providers are the buttons, in this order; put the one used last first.
 	Providers []ProviderLink
+	// Remember is offered beside the buttons; the page for the password has one of its own.
+	Remember Remember
 	// Notice is a notice code, see Notice; "" for none.
 	Notice Notice
 }
 
 // ProviderLink is a button that leaves for a provider.
 type ProviderLink struct {
+	// ID is the provider's.
+	ID string
 	// Title is the provider's title.
 	Title string
 	// URL is a path of ours that redirects there.
@@ -64,7 +75,8 @@ type ProviderLink struct {
 
 func (Login) heading(*printer, Chrome) Message { return say("login.title") }
 
-// Password asks for the password of the name given before. It posts flow, csrf, username and password to PathPassword.
+// Password asks for the password of the name given before. It posts flow, csrf, username, password and remember to
+// PathPassword.
 type Password struct {
 	Chrome
 	Flow, CSRF string
@@ -78,9 +90,25 @@ type Password struct {
 	OtherURL string
 	// ForgotURL is where a forgotten password is dealt with; empty leaves the link out.
 	ForgotURL string
+	Remember  Remember
 }
 
 func (Password) heading(*printer, Chrome) Message { return say("password.title") }
+
+// Confirm asks for the code that went out by e-mail. It posts flow, csrf and code to PathConfirm, and flow and csrf to
+// PathSendAgain.
+type Confirm struct {
+	Chrome
+	Flow, CSRF string
+	// To is the address that the code went to, as far as whoever knows a password only may see it.
+	To string
+	// RestartURL leads back to the beginning.
+	RestartURL string
+	// Notice is a notice code, see Notice; "" for none.
+	Notice Notice
+}
+
+func (Confirm) heading(*printer, Chrome) Message { return say("confirm.title") }
 
 // Continue takes the browser to a provider, with a link for when that does not happen by itself.
 type Continue struct {
@@ -112,6 +140,8 @@ type Next struct {
 	URL string
 	// SignedIn says that this is the end of a sign-in.
 	SignedIn bool
+	// Notice is a notice code, see Notice. With one the page waits until it was read; "" for none.
+	Notice Notice
 }
 
 func (v Next) heading(*printer, Chrome) Message {
@@ -121,6 +151,7 @@ func (v Next) heading(*printer, Chrome) Message {
 	return say("next.title_plain")
 }
 func (v Next) refreshURL() string { return v.URL }
+func (v Next) waits() bool        { return v.Notice.Message() != nil }
 
 // Text says where the browser is going, as far as is known.
 func (v Next) Text() Message {

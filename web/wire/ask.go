@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -11,12 +12,25 @@ import (
 	"sallyport/identity"
 )
 
-// Ask puts the one question in front of an application to the broker: may this request reach it, and as whom. method and
-// path are those of the request that an application would get; the credential is what r shows. A cookie that another
-// site's page made a browser send counts for nothing (SES-06): identity.ErrDenied coded csrf where nobody in particular is
-// not welcome either. Other errors are those of Credential and Broker.Authorize.
-func (h *House) Ask(r *http.Request, app *broker.Application, method, path string) (broker.Credential, broker.Access, error) {
-	c, err := Credential(r, app)
+// Question is what a request in front of an application comes down to.
+type Question struct {
+	Application *broker.Application
+	// Method and Address are those of the request that the application would get. An empty method is one that the proxy did
+	// not tell.
+	Method  string
+	Address *url.URL
+	// Gateway says that we pass the request on ourselves, and leave out of its address what was meant for us.
+	Gateway bool
+}
+
+// Ask puts the one question in front of an application to the broker: may this request reach it, and as whom. The
+// credential is what r shows, in its headers or, of a WebSocket, in its address. A cookie that another site's page made a
+// browser send counts for nothing (SES-06): identity.ErrDenied coded csrf where nobody in particular is not welcome either.
+// Somebody who has more roles than headers hold is identity.ErrDenied coded headers_too_large. Other errors are those of
+// Credential, Broker.TakeTicket and Broker.Authorize.
+func (h *House) Ask(r *http.Request, q Question) (broker.Credential, broker.Access, error) {
+	app, method := q.Application, q.Method
+	c, err := h.shown(r, q)
 	if err != nil && !errors.Is(err, ErrNoCredential) {
 		return c, broker.Access{}, err
 	}
@@ -27,10 +41,13 @@ func (h *House) Ask(r *http.Request, app *broker.Application, method, path strin
 		}
 	}
 	access, err := h.Broker.Authorize(r.Context(), Of(r).Visit, broker.Request{
-		Application: app, Credential: c, Method: method, Path: path,
+		Application: app, Credential: c, Method: method, Path: q.Address.Path,
 	})
 	if err != nil && forged != nil {
 		err = forged
+	}
+	if err == nil {
+		err = fitsHeaders(access)
 	}
 	return c, access, err
 }

@@ -47,6 +47,22 @@ func DropCookie(w http.ResponseWriter, app *broker.Application) {
 	drop(w, cookieOf(app, ""))
 }
 
+// largestCookie is what browsers keep of a cookie at least, in bytes of name, value and attributes (RFC 6265 section 6.1).
+const largestCookie = 4096
+
+// FitsCookie reports whether browsers keep a cookie of the value.
+func FitsCookie(value string) bool { return len(value) <= largestCookie-256 }
+
+// RenewCookie sets the cookie anew on a yes of Authorize that says so. No cache may keep such an answer: whoever got it
+// from there would be signed in as somebody else.
+func RenewCookie(answer http.Header, app *broker.Application, a broker.Access) {
+	if a.NewCookie == "" || !FitsCookie(a.NewCookie) {
+		return
+	}
+	answer.Add("Set-Cookie", cookieOf(app, a.NewCookie).String())
+	answer.Set("Cache-Control", "no-store")
+}
+
 func cookieOf(app *broker.Application, value string) *http.Cookie {
 	c := &http.Cookie{
 		Name: CookieName(app), Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
@@ -136,29 +152,48 @@ func embedCookie(r *http.Request, app *broker.Application) (broker.Credential, e
 const bearerHeader = "Authorization"
 
 // HeaderCredential reads Authorization: Bearer (a token, or an API key) and the headers that the application's profile
-// has for API keys. A key in a header that the profile does not name is none.
+// has for API keys. A key in a header that the profile does not name is none. Where the profile has a header for the secret
+// half, a key comes in two: half a key, or a whole one in one header, is a credential all the same, a bad one.
 func HeaderCredential(r *http.Request, app *broker.Application) (broker.Credential, error) {
+	profile := app.Profile
 	var found broker.Credential
 	count := 0
+	secrets := secretHalves(r, profile)
+	if len(secrets) > 1 {
+		return found, two("secret of a key sent twice")
+	}
+	lone := len(secrets) == 1 // no public half stands beside it
 	for _, v := range r.Header[bearerHeader] {
 		scheme, value, _ := strings.Cut(v, " ")
 		if !strings.EqualFold(scheme, "Bearer") {
 			continue
 		}
 		value = strings.TrimSpace(value) // an empty one is a credential too, a bad one: it must not let a cookie count
-		carrier := broker.Bearer
-		if broker.IsKey(value) && slices.Contains(app.Profile.KeyHeaders, bearerHeader) {
-			carrier = broker.APIKey
+		found, count = broker.NewCredential(broker.Bearer, value), count+1
+		if !slices.Contains(profile.KeyHeaders, bearerHeader) {
+			continue
 		}
-		found, count = broker.NewCredential(carrier, value), count+1
+		switch {
+		case len(secrets) == 1:
+			found, lone = broker.NewCredential(broker.APIKey, joined(value, secrets)), false
+		case profile.KeySecretHeader == "" && broker.IsKey(value):
+			found = broker.NewCredential(broker.APIKey, value)
+		}
 	}
-	for _, name := range app.Profile.KeyHeaders {
+	for _, name := range profile.KeyHeaders {
 		if name == bearerHeader {
 			continue
 		}
 		for _, v := range r.Header[name] {
+			if profile.KeySecretHeader != "" {
+				v = joined(v, secrets)
+			}
 			found, count = broker.NewCredential(broker.APIKey, v), count+1
+			lone = false
 		}
+	}
+	if lone {
+		found, count = broker.NewCredential(broker.APIKey, joined("", secrets)), count+1
 	}
 	switch count {
 	case 0:
@@ -170,6 +205,22 @@ func HeaderCredential(r *http.Request, app *broker.Application) (broker.Credenti
 	}
 }
 
+// secretHalves are the secret halves of API keys that a request brings, where the profile has a header for them.
+func secretHalves(r *http.Request, profile *broker.Profile) []string {
+	if profile.KeySecretHeader == "" {
+		return nil
+	}
+	return r.Header[profile.KeySecretHeader]
+}
+
+// joined is the key whose public half is given. There is one place to cut a key in two; any other makes no key.
+func joined(public string, secrets []string) string {
+	if len(secrets) != 1 || strings.Contains(secrets[0], "_") {
+		return public + "_"
+	}
+	return public + "_" + secrets[0]
+}
+
 func two(what string) error {
 	return identity.WithCode("two_credentials", fmt.Errorf("%s: %w", what, identity.ErrInvalid))
 }
@@ -177,7 +228,7 @@ func two(what string) error {
 // RefuseInURL refuses requests that carry a credential in the query: addresses end up in logs (KEY-03).
 func RefuseInURL(r *http.Request) error {
 	for segment := range strings.SplitSeq(r.URL.Path, "/") {
-		if broker.IsKey(segment) {
+		if broker.IsCredential(segment) {
 			return inURL()
 		}
 	}
@@ -190,11 +241,11 @@ func RefuseInURL(r *http.Request) error {
 	}
 	for name, values := range query {
 		switch strings.ToLower(name) {
-		case "access_token", "api_key", "apikey", "api-key", "x-api-key", "token", "password":
+		case "access_token", "refresh_token", "api_key", "apikey", "api-key", "x-api-key", "token", "ticket", "password":
 			return inURL()
 		}
 		for _, v := range values {
-			if broker.IsKey(v) {
+			if broker.IsCredential(v) {
 				return inURL()
 			}
 		}

@@ -177,7 +177,7 @@ func loggedPath(r *http.Request) string {
 	const longest = 64
 	segments := strings.Split(r.URL.Path, "/")
 	for i, s := range segments {
-		if len(s) > longest || broker.IsKey(s) {
+		if len(s) > longest || broker.IsCredential(s) {
 			segments[i] = "[redacted]"
 		}
 	}

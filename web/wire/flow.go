@@ -61,6 +61,15 @@ type Flow struct {
 	CrossSite bool `json:"cross_site,omitempty"`
 	// Replaces is the session that this browser had when it left; its cookie does not travel with such a form either.
 	Replaces string `json:"replaces,omitempty"`
+	// Remember: the person wants to stay signed in on this device.
+	Remember bool `json:"remember,omitempty"`
+	// Verification is the id of what a code from an e-mail confirms, Session that of the session that waits for it, and
+	// SentTo where it went, as it may be shown. The seal proves that they are this browser's (LOC-07).
+	Verification string `json:"verification,omitempty"`
+	Session      string `json:"session,omitempty"`
+	SentTo       string `json:"sent_to,omitempty"`
+	// Ended is how many older sign-ins ended for this one, to be told.
+	Ended int `json:"ended,omitempty"`
 }
 
 // Flows keeps flows in sealed cookies (AES-256, HMAC-SHA-256).
@@ -124,6 +133,7 @@ func encode(flow Flow) (string, error) {
 func (f *Flows) Again(w http.ResponseWriter, r *http.Request, over Flow) (Flow, error) {
 	fresh := f.New(r)
 	over.ID, over.BegunAt, over.Pending, over.Parent = fresh.ID, fresh.BegunAt, nil, ""
+	over.Verification, over.Session, over.SentTo, over.CrossSite, over.Ended = "", "", "", false, 0
 	return over, f.Save(w, r, over)
 }
 

@@ -64,6 +64,9 @@ func (h *House) Enter(r *http.Request) *http.Request {
 	if f.FromProxy {
 		f.Address = h.client(peer, r.Header.Values("X-Forwarded-For")).String()
 	}
+	if r.Method == http.MethodPost || strings.HasPrefix(r.URL.Path, "/callback/") {
+		f.Language = h.Lang(r) // only what may open something leads to an e-mail; a proxy's question must not pay for it
+	}
 	return r.WithContext(context.WithValue(r.Context(), factsKey{}, f))
 }
 

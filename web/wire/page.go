@@ -5,8 +5,10 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 	"unicode/utf8"
 
+	"sallyport/broker"
 	"sallyport/identity"
 	"sallyport/web/templates"
 )
@@ -33,6 +35,14 @@ func (h *House) Renderer(r *http.Request) *templates.Renderer {
 		return h.Pages
 	}
 	return h.HostPages
+}
+
+// SetRememberedCookie gives the browser a value that opens the application, to be kept until the session ends at the
+// latest: for who asked to be remembered, see broker.Attempt.
+func SetRememberedCookie(w http.ResponseWriter, app *broker.Application, value string, rest time.Duration) {
+	c := cookieOf(app, value) //nolint:gosec // cookieOf sets every field
+	c.MaxAge = max(int(rest/time.Second), 1)
+	http.SetCookie(w, c)
 }
 
 // Chrome returns what stands around a page for this request.

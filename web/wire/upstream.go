@@ -37,6 +37,26 @@ func IdentityHeaders(to http.Header, p identity.Principal, token string) {
 	to[headerToken] = []string{token}
 }
 
+// largestHeaders is how much all identity headers may have together, in bytes: more than that many servers refuse, or
+// take for an attack.
+const largestHeaders = 15 << 10
+
+// fitsHeaders refuses whom the identity headers cannot tell about in full. A part of somebody's roles is worse than none:
+// an application may take one that is missing for a permission.
+func fitsHeaders(a broker.Access) error {
+	p := &a.Principal
+	const names, encoded = 128, 3 // bytes of the headers' names, and of one byte that is percent-encoded
+	size := names + encoded*(len(p.Username)+len(p.Name)+len(p.Email)) + len(p.Subject) + len(a.Token) + len(a.NewCookie)
+	for _, role := range p.Roles {
+		size += len(role) + len(",")
+	}
+	if size > largestHeaders {
+		return identity.WithCode("headers_too_large",
+			fmt.Errorf("headers about account %s have %d bytes: %w", a.Principal.Subject, size, identity.ErrDenied))
+	}
+	return nil
+}
+
 func headerText(s string) string {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' || s[i] == '%' {
@@ -321,7 +341,8 @@ func Refusal(err error) error {
 		return err
 	}
 	switch identity.CodeOf(err) {
-	case "no_role", "method_denied", "carrier_denied", "path_not_canonical", "csrf":
+	case "no_role", "method_denied", "carrier_denied", "path_not_canonical", "csrf", "key_network", "key_read_only",
+		"token_too_large", "headers_too_large":
 		return err
 	default:
 		return fmt.Errorf("%w: %w", identity.ErrBadCredentials, err)
