@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"sallyport/audit"
@@ -14,8 +13,6 @@ import (
 	"sallyport/configs"
 	"sallyport/providers"
 	"sallyport/providers/local"
-	"sallyport/storage"
-	"sallyport/storage/sqlite"
 	"sallyport/web/operations"
 )
 
@@ -55,6 +52,7 @@ type house struct {
 	hasher  *local.Hasher
 	metrics *operations.Metrics
 	monitor *providers.Monitor
+	mail    *postman
 	// inForce is the configuration that was loaded last; load alone reads and writes it, and is never called twice at once.
 	inForce *configs.Config
 }
@@ -62,12 +60,7 @@ type house struct {
 // openHouse opens the store of a configuration, making it and its master key when there is nothing yet, and loads the
 // configuration into a broker on it.
 func openHouse(ctx context.Context, c *configs.Config, log *slog.Logger, events ...audit.Event) (*house, error) {
-	path := c.File(c.Storage.SQLite.Path)
-	key, err := masterKey(c, path)
-	if err != nil {
-		return nil, err
-	}
-	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, MasterKey: key, Now: time.Now})
+	store, err := openStore(ctx, c, log)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +70,10 @@ func openHouse(ctx context.Context, c *configs.Config, log *slog.Logger, events 
 		heavy: providers.NewSlots(0),
 	}
 	h.monitor = providers.NewMonitor(log, h.now)
-	h.broker = broker.New(broker.Options{Store: store, Log: log, Now: h.now, OnEvent: h.heard})
+	if h.mail, err = newPostman(); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	h.broker = broker.New(broker.Options{Store: store, Log: log, Now: h.now, OnEvent: h.heard, Mailer: h.mail})
 	h.gauges()
 	if err := h.load(ctx, c, events...); err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -123,23 +119,12 @@ func (h *house) gauges() {
 		func() float64 { return float64(h.broker.Current().Generation) })
 }
 
-// masterKey reads the key, and makes one for an empty store only (STO-01).
-func masterKey(c *configs.Config, database string) (*storage.MasterKey, error) {
-	empty, err := sqlite.Empty(database)
-	if err != nil {
-		return nil, err
-	}
-	if file := c.MasterKeyFile(); file != "" {
-		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-			return nil, err
-		}
-		return storage.LoadOrCreateMasterKey(file, empty)
-	}
-	return storage.ParseMasterKey(c.Storage.MasterKey.Reveal())
-}
-
 // load opens the doors of a configuration and makes it the one in force. On an error the earlier one stays.
 func (h *house) load(ctx context.Context, c *configs.Config, events ...audit.Event) error {
+	sender, err := senderOf(c)
+	if err != nil {
+		return err
+	}
 	set, err := h.opener.open(ctx, c)
 	if err != nil {
 		return err
@@ -150,6 +135,7 @@ func (h *house) load(ctx context.Context, c *configs.Config, events ...audit.Eve
 		return err
 	}
 	h.inForce = c
+	h.mail.use(sender)
 	h.monitor.Watch(set)
 	if before != nil {
 		// Sign-ins that began under the earlier configuration end under it; a whole one takes ten seconds at most.
@@ -210,9 +196,12 @@ func withHouse(ctx context.Context, c *console, file string, do func(h *house) e
 	if err != nil {
 		return err
 	}
-	path := config.File(config.Storage.SQLite.Path)
-	if empty, err := sqlite.Empty(path); err != nil || empty {
-		return errors.Join(fmt.Errorf("there is no store at %s yet; sallyport serve makes it", path), err)
+	empty, err := emptyStore(ctx, config)
+	if err != nil {
+		return err
+	}
+	if empty {
+		return fmt.Errorf("there is no store at %s yet; sallyport serve makes it", storePlace(config))
 	}
 	h, err := openHouse(ctx, config, slog.New(slog.DiscardHandler))
 	if err != nil {

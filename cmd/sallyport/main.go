@@ -34,8 +34,16 @@ type cli struct {
 	Check    configCmd     `cmd:"" name:"config" help:"Check, print or describe the configuration."`
 	Explain  explainCmd    `cmd:"" help:"Say which rule gives somebody which role, and why the others do not."`
 	User     userCmd       `cmd:"" help:"Manage people."`
+	Session  sessionCmd    `cmd:"" help:"Look at what people are signed in with, and end it."`
+	Key      keyCmd        `cmd:"" help:"Manage API keys."`
+	Service  serviceCmd    `cmd:"" help:"Manage accounts that only API keys act for."`
+	Lockout  lockoutCmd    `cmd:"" help:"Look at who failed to sign in too often, and let them try again."`
 	Provider providerCmd   `cmd:"" help:"Look at the configured providers."`
-	Signing  signingKeyCmd `cmd:"" name:"signing-key" help:"Look at the keys that tokens are signed with."`
+	Signing  signingKeyCmd `cmd:"" name:"signing-key" help:"Look at the keys that tokens are signed with, and change them."`
+	Master   masterKeyCmd  `cmd:"" name:"master-key" help:"Look at the key that secrets are sealed with, and change it."`
+	Backup   backupCmd     `cmd:"" help:"Write everything in the store into one file, beside a running server."`
+	Restore  restoreCmd    `cmd:"" help:"Fill an empty store from a backup."`
+	Migrate  migrateCmd    `cmd:"" help:"Look at the schema of the store, and bring it up to date."`
 	Version  versionCmd    `cmd:"" help:"Print the version."`
 }
 

@@ -33,6 +33,13 @@ const lookEvery = 5 * time.Second
 // drain is how long requests under way may take once the process is asked to stop (REL-09).
 const drain = 15 * time.Second
 
+// longest is how much of that a request may take before its context ends: streams would go on for ever.
+const longest = 10 * time.Second
+
+// handOff is how long a process that is asked to stop goes on taking requests where others share its database: whatever
+// stands before them needs a moment to see that it is not ready any more, and what it sends meanwhile must not be lost.
+const handOff = 3 * time.Second
+
 type serveCmd struct{}
 
 // Run serves until ctx ends.
@@ -78,7 +85,10 @@ func (s *server) serve(ctx context.Context, listener net.Listener, front func(ht
 	if front != nil {
 		surfaces = front(surfaces)
 	}
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
 	main := hardened(surfaces, s.log)
+	main.BaseContext = func(net.Listener) context.Context { return requests }
 	if main.TLSConfig, err = s.tls(); err != nil {
 		return errors.Join(err, listener.Close())
 	}
@@ -107,8 +117,15 @@ func (s *server) serve(ctx context.Context, listener net.Listener, front func(ht
 	}
 	// Readiness goes off first, so that nobody sends new requests while those under way finish.
 	s.stopping.Store(true)
+	if err == nil && s.config.Storage.Postgres.URL.IsSet() {
+		select {
+		case <-time.After(handOff):
+		case err = <-failed:
+		}
+	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
+	defer time.AfterFunc(longest, endRequests).Stop()
 	err = errors.Join(err, main.Shutdown(last), operations.Shutdown(last))
 	stop()
 	work.Wait()
@@ -225,7 +242,7 @@ func (s *server) watch(ctx context.Context) {
 	defer signal.Stop(hup)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	said := ""
+	said, keys := "", newKeyWatch(s.config)
 	for {
 		asked := false
 		select {
@@ -236,6 +253,9 @@ func (s *server) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		said = s.reload(ctx, asked, said)
+		if store, ok := s.store.(keptStore); ok {
+			keys.look(ctx, s.log, store.UseMasterKey)
+		}
 		if err := s.mend(ctx); err != nil {
 			s.log.WarnContext(ctx, "configuration not loaded again", "err", err)
 		}

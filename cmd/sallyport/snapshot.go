@@ -14,6 +14,7 @@ import (
 
 	"sallyport/broker"
 	"sallyport/configs"
+	"sallyport/identity"
 	"sallyport/providers"
 	"sallyport/providers/jwt"
 	"sallyport/providers/local"
@@ -109,13 +110,19 @@ func snapshotOf(c *configs.Config, set *providers.Set, generation int64) (*broke
 	s := &broker.Snapshot{
 		Generation: generation, Hash: c.Hash(), Issuer: issuer, Mapper: c.Mapper(), Providers: set,
 		QualifyNames: map[string]bool{}, DefaultProvider: c.Login.DefaultProvider, Domains: c.Login.Domains,
-		Session: broker.Limits(c.Session),
-		Keys:    broker.KeyRules{DefaultLifetime: c.APIKeys.DefaultLifetime, MaxLifetime: c.APIKeys.MaxLifetime},
-		Brand:   c.Branding.Title, Support: c.Branding.Support, Embedders: embeddersOf(c),
+		Session:  limitsOf(c.Session.Session),
+		Remember: broker.Limits{Idle: c.Session.Remember.Idle, Lifetime: c.Session.Remember.Lifetime},
+		Throttle: broker.ThrottleRules(c.Throttle), SigningKeys: broker.SigningKeyRules(c.SigningKeys),
+		Keys: broker.KeyRules{
+			DefaultLifetime: c.APIKeys.DefaultLifetime, MaxLifetime: c.APIKeys.MaxLifetime,
+			NeverExpire: c.APIKeys.NeverExpire, ConfirmByEmail: c.APIKeys.ConfirmByEmail,
+		},
+		Brand: c.Branding.Title, Support: c.Branding.Support, Embedders: embeddersOf(c),
 	}
 	s.SelfApplication = &broker.Application{
 		ID: broker.Self, Title: c.Branding.Title, Audience: c.Server.Issuer, Algorithm: tokens.ES256,
 		TokenLifetime: 15 * time.Minute, Session: s.Session, Profile: profile,
+		AddressChange: broker.AddressPolicy(c.Session.AddressChange), ConfirmByEmail: c.Session.ConfirmByEmail,
 		Claims: claimsOf(c.ClaimsOf(&configs.Application{Profile: profile.Name})),
 	}
 	for id, p := range c.Providers {
@@ -132,6 +139,20 @@ func snapshotOf(c *configs.Config, set *providers.Set, generation int64) (*broke
 	return s.WithApplications(applications), nil
 }
 
+func limitsOf(s configs.Session) broker.Limits {
+	return broker.Limits{
+		Idle: s.Idle, Lifetime: s.Lifetime, Concurrent: s.Concurrent, EndOldest: s.AtLimit == "end_oldest",
+	}
+}
+
+func revealed(secrets []identity.Secret) [][]byte {
+	var out [][]byte
+	for _, s := range secrets {
+		out = append(out, []byte(s.Reveal()))
+	}
+	return out
+}
+
 func applicationOf(c *configs.Config, a *configs.Application) (*broker.Application, error) {
 	profile, err := profileOf(c, a.Profile)
 	if err != nil {
@@ -139,12 +160,16 @@ func applicationOf(c *configs.Config, a *configs.Application) (*broker.Applicati
 	}
 	made := &broker.Application{
 		ID: a.ID, Title: a.Title, Audience: a.Audience, Require: a.Require, Algorithm: tokens.Algorithm(a.Algorithm),
-		Secret: []byte(a.Secret.Reveal()), TokenLifetime: a.TokenLifetime, Session: broker.Limits(a.Session),
+		Secret: []byte(a.Secret.Reveal()), TokenLifetime: a.TokenLifetime, Session: limitsOf(a.Session),
+		AddressChange: broker.AddressPolicy(a.Session.AddressChange), ConfirmByEmail: a.Session.ConfirmByEmail,
+		FormerSecrets: revealed(a.FormerSecrets), Pinned: a.SigningKey == "pinned",
 		ForwardToken: a.ForwardToken, Claims: claimsOf(c.ClaimsOf(a)), Rules: rulesOf(a.Rules), Profile: profile,
 	}
 	if made.Algorithm == tokens.HS256 {
-		if err := jws.CheckSecret(made.Secret); err != nil {
-			return nil, fmt.Errorf("applications.%s.secret: %w", a.ID, err)
+		for _, secret := range append([][]byte{made.Secret}, made.FormerSecrets...) {
+			if err := jws.CheckSecret(secret); err != nil {
+				return nil, fmt.Errorf("applications.%s.secret: %w", a.ID, err)
+			}
 		}
 	}
 	if a.URL != "" {

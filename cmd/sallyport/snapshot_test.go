@@ -172,11 +172,11 @@ applications:
   b: {profile: narrow}
 `))
 	wide, narrow := application(t, s, "a").Profile, application(t, s, "b").Profile
-	want := broker.CookieSpelling{Name: "session", Token: true, Domain: "apps.example.com", Strict: true}
+	want := broker.CookieSpelling{Name: "session", Token: true, Domain: "apps.example.com", Strict: true, RefreshBelow: 5 * time.Minute}
 	if wide.Cookie != want || wide.KeyPrefix != "app" || !slices.Equal(wide.KeyHeaders, []string{"X-App-Key"}) {
 		t.Errorf("%+v", wide)
 	}
-	if narrow.Cookie != (broker.CookieSpelling{}) || narrow.KeyPrefix != "acme" || len(narrow.KeyHeaders) != 2 ||
+	if narrow.Cookie != (broker.CookieSpelling{RefreshBelow: 5 * time.Minute}) || narrow.KeyPrefix != "acme" || len(narrow.KeyHeaders) != 2 ||
 		narrow.Routes["login"] == "" {
 		t.Errorf("%+v", narrow)
 	}
