@@ -77,14 +77,30 @@ const portalOrigin = "https://portal.example.net"
 
 func newHouse(b *testing.B) *house {
 	b.Helper()
+	return newHouseOn(b, openSQLite(b, filepath.Join(b.TempDir(), "house.db"), newKey(b)))
+}
+
+func newKey(b *testing.B) *storage.MasterKey {
+	b.Helper()
 	key, err := storage.NewMasterKey()
 	if err != nil {
 		b.Fatal(err)
 	}
-	store, err := sqlite.Open(b.Context(), sqlite.Options{Path: filepath.Join(b.TempDir(), "house.db"), MasterKey: key})
+	return key
+}
+
+func openSQLite(b *testing.B, path string, key *storage.MasterKey) broker.Store {
+	b.Helper()
+	store, err := sqlite.Open(b.Context(), sqlite.Options{Path: path, MasterKey: key})
 	if err != nil {
 		b.Fatal(err)
 	}
+	return store
+}
+
+// newHouseOn takes the store over: it is closed with the benchmark.
+func newHouseOn(b *testing.B, store broker.Store) *house {
+	b.Helper()
 	h := &house{store: store, profile: &broker.Profile{
 		Name: "default", BasePath: "/api/auth", KeyPrefix: "sp", CSRFHeader: "X-CSRF-Token", KeyHeaders: []string{"Authorization", "X-Api-Key"},
 	}, claims: []broker.Claim{{Source: "username", Name: "preferred_username"}, {Source: "roles", Name: "roles", Shape: "list"}}}
@@ -126,7 +142,7 @@ func (h *house) snapshot(b *testing.B) *broker.Snapshot {
 		b.Fatal(err)
 	}
 	address, _ := url.Parse(issuer)
-	limits := broker.Limits{Idle: 30 * time.Minute, Lifetime: 8 * time.Hour}
+	limits := broker.Limits{Idle: 4 * time.Hour, Lifetime: 8 * time.Hour}
 	application := func(id string, profile *broker.Profile) *broker.Application {
 		at, _ := url.Parse("https://" + id + ".example.test/")
 		return &broker.Application{
@@ -143,7 +159,7 @@ func (h *house) snapshot(b *testing.B) *broker.Snapshot {
 			ID: "portal", Title: "Portal", Relation: broker.CrossSite, Origins: []string{portalOrigin}, Applications: []string{"board"},
 			Provider: "portal-keys", Session: limits,
 		}},
-		Keys: broker.KeyRules{DefaultLifetime: time.Hour, MaxLifetime: time.Hour},
+		Keys: broker.KeyRules{DefaultLifetime: 8 * time.Hour, MaxLifetime: 8 * time.Hour},
 		SelfApplication: &broker.Application{
 			ID: broker.Self, Title: "Sallyport", Audience: issuer, Algorithm: tokens.ES256, TokenLifetime: 15 * time.Minute,
 			Session: limits, Profile: h.profile, Claims: h.claims,
@@ -226,7 +242,7 @@ func (h *house) redeem(b *testing.B, app *broker.Application) broker.Outcome {
 // credential reads one as web does.
 func (h *house) credential(b *testing.B, c carrier) broker.Credential {
 	b.Helper()
-	credential, err := wire.Credential(h.surfaces(b).Enter(&http.Request{Header: c.header}), c.app)
+	credential, err := wire.Credential(h.surfaces(b).Enter(&http.Request{URL: &url.URL{Path: "/"}, Header: c.header}), c.app)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -306,9 +322,9 @@ func BenchmarkAuthenticate(b *testing.B) {
 	empty, w, r := bare(), &writer{header: http.Header{}}, &http.Request{}
 	for _, shown := range h.carriers(b) {
 		b.Run(shown.name, func(b *testing.B) {
-			c, snap := h.credential(b, shown), h.Current()
+			c, at := h.credential(b, shown), h.visit()
 			ratio(b, func() {
-				if _, err := h.Authenticate(b.Context(), snap, c, shown.app); err != nil {
+				if _, err := h.Authenticate(b.Context(), at, c, shown.app); err != nil {
 					b.Fatal(err)
 				}
 			}, func() { empty.ServeHTTP(w, r) })
@@ -460,7 +476,7 @@ func (h *house) fill(b *testing.B, n int) (cookies []broker.Credential, bytesEac
 	before := heap()
 	for _, value := range values {
 		c := broker.NewCredential(broker.Cookie, value)
-		if _, err := h.Authenticate(b.Context(), h.Current(), c, h.Current().SelfApplication); err != nil {
+		if _, err := h.Authenticate(b.Context(), h.visit(), c, h.Current().SelfApplication); err != nil {
 			b.Fatal(err)
 		}
 		cookies = append(cookies, c)
@@ -507,7 +523,7 @@ func BenchmarkSessions(b *testing.B) {
 		i := 0
 		return func() {
 			i = (i + 7919) % len(cookies)
-			if _, err := h.Authenticate(b.Context(), snap, cookies[i], snap.SelfApplication); err != nil {
+			if _, err := h.Authenticate(b.Context(), broker.Visit{Snapshot: snap}, cookies[i], snap.SelfApplication); err != nil {
 				b.Fatal(err)
 			}
 		}

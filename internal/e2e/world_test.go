@@ -35,6 +35,10 @@ type world struct {
 	nginx              *testenv.NginxServer
 	echo               *echo
 	server             *program
+	// cluster is what stands before several processes; nil where there is one.
+	cluster *cluster
+	// variables are added to every process's environment.
+	variables []string
 }
 
 // options say what a world needs beyond local people and nginx.
@@ -43,6 +47,10 @@ type options struct {
 	// sealed has requests to the SAML provider signed, and its assertions encrypted.
 	sealed bool
 	level  string // of the log; default info
+	// cluster has two processes on one PostgreSQL server, with a front that sends every request to the other one.
+	cluster bool
+	// variables are added to every process's environment.
+	variables []string
 	// more adds applications, and sections of their own, to the file.
 	more func(w *world) (applications, sections string)
 }
@@ -52,7 +60,7 @@ type options struct {
 func newWorld(t testing.TB, o options) *world {
 	t.Helper()
 	testenv.Need(t, "nginx", "nginx")
-	w := &world{t: t, dir: t.TempDir(), echo: newEcho(t)}
+	w := &world{t: t, dir: t.TempDir(), echo: newEcho(t), variables: o.variables}
 	port, operations, front := testenv.Port(t), testenv.Port(t), testenv.Port(t)
 	w.issuer = fmt.Sprintf("http://sso.localhost:%d", port)
 	w.operations = fmt.Sprintf("http://127.0.0.1:%d", operations)
@@ -73,6 +81,9 @@ func newWorld(t testing.TB, o options) *world {
 	}
 	w.file = filepath.Join(w.dir, "sallyport.yaml")
 	w.writeConfig(w.config(port, operations, o))
+	if o.cluster {
+		w.cluster = newCluster(w, port)
+	}
 	w.nginx = testenv.Nginx(t, testenv.NginxOptions{
 		Port: front, Issuer: strings.TrimPrefix(w.issuer, "http://"), Sallyport: fmt.Sprintf("127.0.0.1:%d", port),
 		Sites: []testenv.NginxSite{
@@ -94,6 +105,10 @@ func newWorld(t testing.TB, o options) *world {
 // serve starts the broker and waits until it is ready.
 func (w *world) serve() {
 	w.t.Helper()
+	if w.cluster != nil {
+		w.cluster.serve(w)
+		return
+	}
 	w.server = start(w.t, w.dir, w.secrets(), "serve", "--config", w.file)
 	w.server.wait(w.t, "readiness", func() error { return answers(w.operations+"/healthz/ready", http.StatusOK) })
 }
@@ -122,7 +137,10 @@ func (w *world) second() *second {
 
 // secrets is the environment that the configuration takes its secrets from.
 func (w *world) secrets() []string {
-	env := []string{"VAULT_SECRET=" + vaultSecret, "NOTES_SECRET=" + notesSecret}
+	env := append([]string{"VAULT_SECRET=" + vaultSecret, "NOTES_SECRET=" + notesSecret}, w.variables...)
+	if w.cluster != nil {
+		env = append(env, "SALLYPORT_STORAGE_POSTGRES_URL="+w.cluster.database.URL)
+	}
 	if w.directory != nil {
 		env = append(env, "DIRECTORY_PASSWORD="+w.directory.BindPassword)
 	}
@@ -244,6 +262,7 @@ roles:
 mapping:
   rules:
     - {provider: local, copy: groups, only: [viewer, operator]}%s
+throttle: {requests_per_minute: 100000} # everybody here is 127.0.0.1
 applications:
   app: {title: Host manager, url: %s/, require: [viewer]}
   reports: {title: Reports, url: %s/, require: [viewer], forward_token: true}
