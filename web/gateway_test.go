@@ -302,8 +302,8 @@ func TestFWD04_TheGatewayPassesOnNoCredentialOfOurs(t *testing.T) {
 			p := h.raw(append([]string{get}, c.sent...)...).want(200, "")
 			var got []string
 			for _, line := range p.got() {
-				low := strings.ToLower(line)
-				if strings.HasPrefix(low, "cookie:") || strings.HasPrefix(low, "authorization:") || strings.Contains(low, "api") {
+				name, _, _ := strings.Cut(strings.ToLower(line), ":")
+				if name == "cookie" || name == "authorization" || strings.Contains(name, "api") {
 					got = append(got, line)
 				}
 			}

@@ -536,3 +536,43 @@ func BenchmarkSessions(b *testing.B) {
 		ratio(b, next(many, manyCookies, true), next(few, fewCookies, true))
 	})
 }
+
+// perSession is how often one session is refreshed before it is another's turn: it may not be refreshed for ever within a
+// minute.
+const perSession = 40
+
+// BenchmarkRefresh is a refresh, two durable writes and the next tokens, against the signature alone.
+func BenchmarkRefresh(b *testing.B) {
+	h := newHouse(b)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	sum := sha256.Sum256(make([]byte, 700))
+	var have broker.Refreshed
+	left := 0
+	begin := func() {
+		in, err := h.SignIn(b.Context(), h.visit(), broker.Attempt{Application: h.app, Kind: sessions.API},
+			identity.Assertion{Identity: identity.Identity{Provider: "corp", Subject: "1", Username: "ada", Groups: []string{"operators"}}})
+		if err == nil {
+			have, err = h.IssueTokens(b.Context(), in.Principal, h.app)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		left = perSession
+	}
+	ratio(b, func() {
+		if left == 0 {
+			begin()
+		}
+		left--
+		if have, err = h.Refresh(b.Context(), h.visit(), h.app, have.RefreshToken); err != nil {
+			b.Fatal(err)
+		}
+	}, func() {
+		if _, err := ecdsa.SignASN1(rand.Reader, key, sum[:]); err != nil {
+			b.Fatal(err)
+		}
+	})
+}

@@ -272,3 +272,33 @@ func (c *cluster) integrity(t testing.TB) {
 		}
 	}
 }
+
+func TestCON02_TwentyRefreshesAtOnceOverTwoProcessesAreOneRotation(t *testing.T) {
+	w := newWorld(t, options{cluster: true})
+	in := w.logIn(local("lena"), "app").json(t)
+	answers := make([]answer, 20)
+	var all sync.WaitGroup
+	for i := range answers {
+		all.Go(func() { answers[i] = w.tryRefresh(t, in) })
+	}
+	all.Wait()
+	first := answers[0].json(t)
+	for i, a := range answers {
+		if a.status != http.StatusOK {
+			t.Fatalf("answer %d: %d %s", i, a.status, a.body)
+		}
+		got := a.json(t)
+		if got["refresh_token"] != first["refresh_token"] || got["access_token"] != first["access_token"] {
+			t.Errorf("answer %d has other tokens", i)
+		}
+		token, _ := got["access_token"].(string)
+		if status := w.status(w.app+"/", bearer(token)); status != http.StatusOK {
+			t.Errorf("the access token of answer %d: %d", i, status)
+		}
+	}
+	if rows := w.cluster.database.Exec(t, "app", "SELECT count(*) FROM refresh_tokens"); rows != "2" {
+		t.Errorf("there are %s refresh tokens, want two", rows)
+	}
+	w.refresh(t, first)
+	w.cluster.integrity(t)
+}

@@ -15,13 +15,13 @@ import (
 
 	"sallyport/broker"
 	"sallyport/broker/people"
-	"sallyport/broker/sessions"
 	"sallyport/identity"
 	"sallyport/storage"
+	"sallyport/storage/storagetest"
 )
 
 // nodes opens one database from two sides, as two processes do.
-func nodes(t *testing.T) [2]*Store {
+func nodes(t testing.TB) [2]*Store {
 	t.Helper()
 	o := Options{URL: server.Get(t).NewDatabase(t), MasterKey: newKey(t)}
 	return [2]*Store{open(t, o), open(t, o)}
@@ -36,40 +36,11 @@ func crowd(both [2]*Store, do func(i int, s *Store)) {
 	wg.Wait()
 }
 
-func TestOneOfFiftyOnTwoNodesTakesACode(t *testing.T) {
-	both, now := nodes(t), time.Now()
-	err := both[0].Update(t.Context(), func(tx broker.Tx) error {
-		return tx.PutCode(t.Context(), "secret", sessions.Code{Purpose: sessions.Setup, ExpiresAt: now.Add(time.Minute)})
+func TestNodes(t *testing.T) {
+	storagetest.RunNodes(t, func(t testing.TB) [2]broker.Store {
+		both := nodes(t)
+		return [2]broker.Store{both[0], both[1]}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	oneWins(t, both, identity.ErrNotFound, func(tx broker.Tx) error {
-		_, err := tx.TakeCode(t.Context(), sessions.Setup, "secret", now)
-		return err
-	})
-}
-
-func TestOneOfFiftyOnTwoNodesConsumesAnID(t *testing.T) {
-	oneWins(t, nodes(t), identity.ErrConflict, func(tx broker.Tx) error {
-		return tx.Consume(t.Context(), "flow", time.Now().Add(time.Minute))
-	})
-}
-
-func oneWins(t *testing.T, both [2]*Store, lost error, take func(tx broker.Tx) error) {
-	t.Helper()
-	var won atomic.Int32
-	crowd(both, func(_ int, s *Store) {
-		switch err := s.Update(t.Context(), take); {
-		case err == nil:
-			won.Add(1)
-		case !errors.Is(err, lost):
-			t.Errorf("a loser was told %v, want %v", err, lost)
-		}
-	})
-	if won.Load() != 1 {
-		t.Fatalf("%d won", won.Load())
-	}
 }
 
 func TestFiftyWhoChangeOneRowOnTwoNodesAllSucceed(t *testing.T) {

@@ -17,6 +17,13 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+func TestNodes(t *testing.T) {
+	storagetest.RunNodes(t, func(t testing.TB) [2]broker.Store {
+		path, key := filepath.Join(t.TempDir(), "store.db"), newKey(t)
+		return [2]broker.Store{open(t, path, key), open(t, path, key)}
+	})
+}
+
 func newKey(t testing.TB) *storage.MasterKey {
 	t.Helper()
 	key, err := storage.NewMasterKey()
