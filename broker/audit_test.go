@@ -82,7 +82,7 @@ func TestAUD01_EachOutcomeLeavesItsEvent(t *testing.T) {
 				_, err := s.h.SignInWithPassword(t.Context(), s.v, s.h.atBroker(), "", "ada", "wrong")
 				return err
 			},
-			audit.SignInRefused, refusal(""),
+			audit.SignInRefused, refusal("bad_credentials"),
 			func(_ scene, e audit.Event) bool { return e.Username == "ada" && e.Provider == "local" },
 		},
 		{
@@ -147,7 +147,7 @@ func TestAUD01_EachOutcomeLeavesItsEvent(t *testing.T) {
 				_, err := s.h.Return(t.Context(), s.v, s.h.atBroker(), broker.Departure{Provider: "partner", FlowID: "f"}, nil, nil)
 				return err
 			},
-			audit.SignInRefused, refusal(""),
+			audit.SignInRefused, refusal("denied"),
 			func(_ scene, e audit.Event) bool { return e.Provider == "partner" },
 		},
 		{

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -179,7 +180,7 @@ func (v Visit) event(t audit.Type, at time.Time) audit.Event {
 func (b *Broker) refused(ctx context.Context, e audit.Event, cause error) {
 	e.Outcome, e.At = audit.Refusal, b.now()
 	if e.Code == "" {
-		e.Code = identity.CodeOf(cause)
+		e.Code = codeOf(cause)
 	}
 	// The client may have gone; its refusal is recorded all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -187,6 +188,26 @@ func (b *Broker) refused(ctx context.Context, e audit.Event, cause error) {
 	if err := b.store.Update(ctx, func(tx Tx) error { return tx.Append(ctx, e) }); err != nil {
 		b.log.ErrorContext(ctx, "audit event not written", "type", e.Type, "trace_id", e.TraceID, "err", err)
 	}
+}
+
+// codeOf is a refusal's code: its own, or that of the sentinel it wraps.
+func codeOf(err error) string {
+	if code := identity.CodeOf(err); code != "" {
+		return code
+	}
+	for _, s := range []struct {
+		sentinel error
+		code     string
+	}{
+		{identity.ErrBadCredentials, "bad_credentials"}, {identity.ErrDenied, "denied"}, {identity.ErrExpired, "expired"},
+		{identity.ErrNotFound, "not_found"}, {identity.ErrConflict, "conflict"}, {identity.ErrInvalid, "bad_request"},
+		{identity.ErrUnavailable, "unavailable"}, {identity.ErrThrottled, "rate_limited"},
+	} {
+		if errors.Is(err, s.sentinel) {
+			return s.code
+		}
+	}
+	return "fault"
 }
 
 // NewID returns a public identifier: 128 random bits, base64url, 22 characters.

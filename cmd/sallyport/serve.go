@@ -298,7 +298,10 @@ func (s *server) reload(ctx context.Context, asked bool, said string) string {
 func needsRestart(a, b *configs.Config) bool {
 	return a.Server.Listen != b.Server.Listen || a.Server.OperationsListen != b.Server.OperationsListen ||
 		a.Server.TLS != b.Server.TLS || !slices.Equal(a.Server.TrustedProxies, b.Server.TrustedProxies) ||
-		a.Storage.SQLite != b.Storage.SQLite
+		a.Storage.SQLite != b.Storage.SQLite || a.Storage.MasterKey.Reference() != b.Storage.MasterKey.Reference() ||
+		a.Storage.Postgres.URL.Reveal() != b.Storage.Postgres.URL.Reveal() ||
+		a.Storage.Postgres.Notifications != b.Storage.Postgres.Notifications ||
+		a.Storage.Postgres.MaxConnections != b.Storage.Postgres.MaxConnections
 }
 
 func (s *server) recordRefused(ctx context.Context) {

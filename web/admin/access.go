@@ -122,12 +122,19 @@ func spelledKey(k broker.OwnedKey) map[string]any {
 	for _, n := range k.Networks {
 		networks = append(networks, n.String())
 	}
-	return map[string]any{
+	out := map[string]any{
 		"id": k.ID, "prefix": k.Prefix, "name": k.Name, "state": k.State, "account_id": k.AccountID, "username": k.Username,
 		"application": k.Application, "roles": append([]string{}, k.Roles...), "networks": networks, "read_only": k.ReadOnly,
 		"created_at": stamp(k.CreatedAt), "expires_at": stamp(k.ExpiresAt), "last_used_at": stamp(k.LastUsedAt),
-		"successor": k.Successor,
+		"never_expires": k.ExpiresAt.Equal(sessions.Never()), "rate": nil, "successor": nil,
 	}
+	if k.Requests > 0 {
+		out["rate"] = map[string]any{"requests": k.Requests, "per": int64(k.Per / time.Second)}
+	}
+	if k.Successor != "" {
+		out["successor"] = k.Successor
+	}
+	return out
 }
 
 func (a *Admin) revokeKey(w http.ResponseWriter, r *http.Request, who identity.Principal) error {
