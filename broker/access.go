@@ -113,7 +113,7 @@ func (b *Broker) who(ctx context.Context, v Visit, q Request) (*view, binding, e
 	if q.Credential.Carrier == 0 {
 		return nil, binding{}, ErrNoCredential
 	}
-	known, bound, err := b.authenticate(ctx, v, q.Credential, q.Application)
+	known, bound, err := b.authenticateClient(ctx, v, q.Credential, q.Application)
 	if err != nil {
 		return nil, binding{}, publicRefusal(err)
 	}
@@ -167,11 +167,8 @@ func (r *Rule) takes(method string) bool {
 }
 
 func (r *Rule) carried(c Carrier) bool {
-	switch {
-	case c.IsCookie():
+	if c.IsCookie() {
 		c = Cookie
-	case c == Ticket: // it was got with a token, and stands for it where a browser can send none
-		c = Bearer
 	}
 	return len(r.Carriers) == 0 || slices.Contains(r.Carriers, c)
 }
@@ -202,7 +199,7 @@ func (a *Application) allows(rules []*Rule, q Request, p identity.Principal) (*R
 	for _, r := range rules {
 		switch {
 		case !r.takes(q.Method):
-		case !r.carried(q.Credential.Carrier):
+		case !r.carried(q.Credential.stands()):
 			if closest < 1 {
 				closest, code = 1, "carrier_denied"
 			}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sallyport/audit"
+	"sallyport/broker/sessions"
 	"sallyport/identity"
 )
 
@@ -27,23 +28,36 @@ func (b *Broker) sameNetwork(ctx context.Context, at Visit, v *view, app *Applic
 	e.Detail = map[string]string{"from": v.address}
 	switch policy {
 	case AddressAudit:
+		if !b.tellMove(v, time.Minute) { // addresses that take turns are not a transaction for each request
+			return nil
+		}
 		return b.noteMove(ctx, v, e)
 	case AddressEnd:
 		if err := b.endMoved(ctx, at, v, e); err != nil {
 			return err
 		}
 	default:
-		if v.told.CompareAndSwap(false, true) && b.tellMove(v) {
+		if v.told.CompareAndSwap(false, true) && b.tellMove(v, time.Hour) {
 			b.refused(ctx, e, changed)
 		}
 	}
 	return changed
 }
 
-// tellMove allows one event of a session in an hour, or whoever has a copy of the cookie could fill the audit log. A view
+// travels reports whether a credential may be used from anywhere: what no browser sends by itself.
+func (v *view) travels(c Credential, _ *Application) bool { return !c.stands().IsCookie() }
+
+// travelsAtClients is travels where the client itself shows the credential. Where the application's cookie is a token, that
+// of a browser's session may not come in a header from elsewhere either: whoever took the cookie would get past the policy.
+// The application's own server has the same token in its hands and asks us about it from its address; that is not here.
+func (v *view) travelsAtClients(c Credential, app *Application) bool {
+	return v.travels(c, app) && (v.kind != sessions.App || !app.Profile.Cookie.Token)
+}
+
+// tellMove allows one event of a session in so much time, or whoever has a copy of the cookie could fill the audit log. A view
 // alone cannot tell: many at once may load one each.
-func (b *Broker) tellMove(v *view) bool {
-	key := throttleKey{path: "session moved", who: v.principal.SessionID, requests: 1, per: time.Hour}
+func (b *Broker) tellMove(v *view, every time.Duration) bool {
+	key := throttleKey{path: "session moved", who: v.principal.SessionID, requests: 1, per: every}
 	return b.throttle.bucket(key).AllowN(b.throttle.now(), 1)
 }
 

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"testing"
+	"time"
 
 	"sallyport/audit"
 	"sallyport/broker"
@@ -134,6 +135,7 @@ func TestAddress_AMoveThatIsAuditedIsTheNewHome(t *testing.T) {
 		address string
 		events  int
 	}{{elsewhere, 1}, {elsewhere, 1}, {"192.0.2.7", 2}, {"192.0.2.7", 2}, {elsewhere, 3}} {
+		h.pass(time.Minute)
 		if err := h.shownFrom(step.address, cookie(out)); err != nil {
 			t.Fatal(err)
 		}
@@ -193,4 +195,91 @@ func TestAddress_NoAnswerIsNoYes(t *testing.T) {
 		t.Error("opens elsewhere while nobody can end it")
 	}
 	h.isBack()
+}
+
+func TestDOS01_AddressesThatTakeTurnsAreOneEventAMinute(t *testing.T) {
+	h, out := moving(t, broker.AddressAudit, broker.Self)
+	for range 2 {
+		before := len(h.events(audit.SessionMoved))
+		for i := range 40 {
+			if err := h.shownFrom([]string{elsewhere, "198.51.100.1"}[i%2], cookie(out)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(h.events(audit.SessionMoved)) - before; n != 1 {
+			t.Fatalf("%d events in a minute", n)
+		}
+		h.pass(time.Minute)
+	}
+}
+
+// asksFrom asks for a page of the application "app" from an address, as a gateway does for a client.
+func (h *house) asksFrom(address string, c broker.Credential) error {
+	h.t.Helper()
+	v := h.visit()
+	v.Address = address
+	_, err := h.Authorize(h.t.Context(), v, broker.Request{Application: h.app("app"), Credential: c, Method: "GET", Path: "/"})
+	return err
+}
+
+func TestAddress_ATokenFromACookieMayNotTravelInAHeaderEither(t *testing.T) {
+	tokenCookies := func(t *testing.T, policy broker.AddressPolicy) (*house, broker.Credential) {
+		t.Helper()
+		h, out := moving(t, policy, "app")
+		h.app("app").Profile.Cookie.Token = true
+		return h, broker.NewCredential(broker.Bearer, h.token(out, "app"))
+	}
+	t.Run("where it has to begin again", func(t *testing.T) {
+		h, c := tokenCookies(t, broker.AddressReauthenticate)
+		wantErr(t, h.asksFrom(elsewhere, c), identity.ErrExpired, "address_changed")
+		if err := h.asksFrom("192.0.2.7", c); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("where that is the end", func(t *testing.T) {
+		h, c := tokenCookies(t, broker.AddressEnd)
+		wantErr(t, h.asksFrom(elsewhere, c), identity.ErrExpired, "address_changed")
+		if err := h.asksFrom("192.0.2.7", c); err == nil {
+			t.Error("opens where it began")
+		}
+	})
+	t.Run("nor for a ticket", func(t *testing.T) {
+		h, c := tokenCookies(t, broker.AddressReauthenticate)
+		p, err := h.Authenticate(t.Context(), h.visit(), c, h.app("app"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := h.IssueTicket(t.Context(), c, p, h.app("app"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticket, err := h.TakeTicket(t.Context(), h.app("app"), raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantErr(t, h.asksFrom(elsewhere, ticket), identity.ErrExpired, "address_changed")
+		if err := h.asksFrom("192.0.2.7", ticket); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("but the application asks about it from its own address", func(t *testing.T) {
+		h, c := tokenCookies(t, broker.AddressEnd)
+		for range 2 {
+			if _, err := h.Act(t.Context(), broker.Visit{Snapshot: h.Current(), Address: elsewhere}, c, h.app("app"), "GET"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	t.Run("and where the cookie is no token, tokens travel", func(t *testing.T) {
+		h, out := moving(t, broker.AddressEnd, "app")
+		if err := h.asksFrom(elsewhere, broker.NewCredential(broker.Bearer, h.token(out, "app"))); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("and so do those of a sign-in at the API", func(t *testing.T) {
+		h, _ := tokenCookies(t, broker.AddressEnd)
+		if err := h.asksFrom(elsewhere, broker.NewCredential(broker.Bearer, h.begin("ada", "app").Access.Token)); err != nil {
+			t.Error(err)
+		}
+	})
 }

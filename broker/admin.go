@@ -180,7 +180,7 @@ func (b *Broker) SetDisabled(ctx context.Context, v Visit, actor, username strin
 		if err != nil || account.Disabled == disabled {
 			return err
 		}
-		if err := lastAdministrator(ctx, tx, account.ID, disabled); err != nil {
+		if err := b.lastAdministrator(ctx, tx, v.Snapshot, account.ID, disabled); err != nil {
 			return err
 		}
 		account.Disabled = disabled
@@ -205,15 +205,35 @@ func (b *Broker) SetDisabled(ctx context.Context, v Visit, actor, username strin
 	return err
 }
 
-func lastAdministrator(ctx context.Context, tx Tx, accountID string, disabled bool) error {
+// lastAdministrator refuses to close the account of an administrator without whom nobody could administer the broker.
+func (b *Broker) lastAdministrator(ctx context.Context, tx Tx, s *Snapshot, accountID string, disabled bool) error {
 	if !disabled {
 		return nil
 	}
 	holders, err := tx.GrantHolders(ctx, Administer)
-	if err == nil && len(holders) == 1 && holders[0] == accountID {
-		err = identity.WithCode("last_administrator", fmt.Errorf("nobody else could administer: %w", identity.ErrConflict))
+	if err != nil || !slices.Contains(holders, accountID) {
+		return err
 	}
-	return err
+	others := slices.DeleteFunc(holders, func(id string) bool { return id == accountID })
+	if comes, err := b.oneComesIn(ctx, tx, s, others); err != nil || comes {
+		return err
+	}
+	return identity.WithCode("last_administrator", fmt.Errorf("nobody else could administer: %w", identity.ErrConflict))
+}
+
+// oneComesIn reports whether one of the accounts has an identity of a provider through which people can come in under a
+// configuration (ADM-04): a grant of somebody who cannot is of no help.
+func (b *Broker) oneComesIn(ctx context.Context, tx Tx, s *Snapshot, accounts []string) (bool, error) {
+	for _, id := range accounts {
+		linked, err := tx.Identities(ctx, id)
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(linked, func(l people.LinkedIdentity) bool { return b.opens(s, l.Provider) }) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // endEverything ends an account's sessions, what hangs on them, and its keys.

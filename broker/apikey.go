@@ -87,7 +87,7 @@ func isKeyText(s string) bool {
 	return err == nil && keyText.EncodeToString(b) == s
 }
 
-// maxKeys bounds the living keys of one account.
+// maxKeys bounds the keys of one account that have not ended or expired, those that wait or are suspended too.
 const maxKeys = 100
 
 // NewKey is what somebody asks for.
@@ -130,6 +130,9 @@ func (b *Broker) CreateKey(ctx context.Context, v Visit, p identity.Principal, n
 	}
 	if v.Keys.ConfirmByEmail {
 		k.State = sessions.Pending
+		if _, err := b.counterKeys(ctx); err != nil { // at hand before the transaction, in which they could not be made
+			return IssuedKey{}, "", uncounted(err)
+		}
 	}
 	var send sendable
 	secret := newKeySecret()
@@ -188,10 +191,13 @@ func mayMakeKeys(p identity.Principal) error {
 // signedInWith returns the principal's session as it is in the transaction, where it must still live.
 func (b *Broker) signedInWith(ctx context.Context, tx Tx, p identity.Principal) (sessions.Session, error) {
 	by, err := tx.Session(ctx, p.SessionID)
-	if err == nil && !by.Live(b.now()) {
-		err = fmt.Errorf("session %s: %w", by.ID, identity.ErrExpired)
+	if err != nil {
+		return by, err
 	}
-	return by, err
+	if !by.Live(b.now()) {
+		return by, fmt.Errorf("session %s: %w", by.ID, identity.ErrExpired)
+	}
+	return by, notCutOff(ctx, tx, by)
 }
 
 // putKey keeps a new key of an account, with its event. The e-mail for one that waits is to be sent afterwards.
@@ -202,6 +208,8 @@ func (b *Broker) putKey(
 	if err != nil {
 		return sendable{}, err
 	}
+	now := b.now()
+	have = slices.DeleteFunc(have, func(k sessions.Key) bool { return !now.Before(k.ExpiresAt) }) // they wait for the clean-up
 	if len(have) >= maxKeys {
 		return sendable{}, identity.WithCode("too_many_keys", fmt.Errorf("%d keys: %w", len(have), identity.ErrConflict))
 	}
@@ -214,7 +222,7 @@ func (b *Broker) putKey(
 	if k.State != sessions.Pending {
 		return sendable{}, nil
 	}
-	return b.putVerification(ctx, tx, v, owner, "", k.ID, k.Application)
+	return b.putVerification(ctx, tx, v, owner, waitingKey(k))
 }
 
 // newKey is the key that somebody who holds the given roles asks for, without its owner.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"sallyport/audit"
@@ -22,7 +23,7 @@ const maxOverlap = 30 * 24 * time.Hour
 // KeyRules still allow it. The key itself ends after the overlap, at once when that is zero, and never later than it
 // would have. The principal signed in, and is the owner, or administers the broker, or holds WriteKeys where a service
 // account is the owner; a key cannot rotate itself (KEY-03). The successor of an own key is Pending where a new one would
-// be. Errors are identity.ErrDenied coded key_cannot or wrong_application; identity.ErrNotFound for a key that
+// be; then the key goes on as it is until that one is confirmed, and the overlap begins there. Errors are identity.ErrDenied coded key_cannot or wrong_application; identity.ErrNotFound for a key that
 // is not theirs, ended or expired; identity.ErrConflict coded key_rotated, key_inactive (pending or suspended) or
 // too_many_keys; identity.ErrInvalid coded overlap_invalid.
 func (b *Broker) RotateKey(
@@ -67,6 +68,9 @@ func (b *Broker) rotateKey(
 	var next sessions.Key
 	var send sendable
 	secret := newKeySecret()
+	if _, err := b.counterKeys(ctx); err != nil {
+		return IssuedKey{}, "", uncounted(err)
+	}
 	err := b.store.Update(ctx, func(tx Tx) error {
 		old, err := tx.Key(ctx, id)
 		if err != nil {
@@ -80,11 +84,20 @@ func (b *Broker) rotateKey(
 		if err != nil {
 			return err
 		}
+		if err := keyNotCutOff(ctx, tx, old); err != nil {
+			return err
+		}
 		if next, err = b.successor(v, old); err != nil {
 			return err
 		}
 		next.State = state
-		if err := b.succeedKey(ctx, tx, v, actor, owner.Username, old, next.ID, overlap); err != nil {
+		succeed := succession{old: old, next: next.ID, overlap: overlap}
+		if state == sessions.Pending {
+			err = b.succeedLater(ctx, tx, succeed)
+		} else {
+			err = b.succeedKey(ctx, tx, v, actor, owner.Username, succeed)
+		}
+		if err != nil {
 			return err
 		}
 		send, err = b.putKey(ctx, tx, v, actor, owner, next, secret)
@@ -119,13 +132,59 @@ func (b *Broker) successor(v Visit, old sessions.Key) (sessions.Key, error) {
 	return next, nil
 }
 
+// rotation is the purpose of a code that no person sees, named after a pending successor: what happens to the key before
+// it once it is confirmed.
+const rotation sessions.Purpose = "rotation"
+
+// succession is a key that gives way to another.
+type succession struct {
+	old     sessions.Key
+	next    string
+	overlap time.Duration
+}
+
+// succeedLater keeps a succession until the successor is confirmed. A code that nobody types, or an e-mail that never goes
+// out, must leave its owner the key they have.
+func (b *Broker) succeedLater(ctx context.Context, tx Tx, s succession) error {
+	return tx.PutCode(ctx, s.next, sessions.Code{
+		Purpose: rotation, AccountID: s.old.AccountID, Application: s.old.Application,
+		Challenge: s.old.ID + " " + s.overlap.String(), ExpiresAt: b.now().Add(CodeLife),
+	})
+}
+
+// succeedAtLast lets the key give way that a confirmed one is the successor of, if there is one that has not ended.
+func (b *Broker) succeedAtLast(ctx context.Context, tx Tx, v Visit, owner people.Account, next string) error {
+	kept, err := tx.TakeCode(ctx, rotation, next, b.now())
+	if errors.Is(err, identity.ErrNotFound) { // a key of its own
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	id, rest, _ := strings.Cut(kept.Challenge, " ")
+	overlap, err := time.ParseDuration(rest)
+	if err != nil {
+		return fmt.Errorf("overlap of key %s: %w", id, err)
+	}
+	old, err := tx.Key(ctx, id)
+	switch {
+	case errors.Is(err, identity.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case old.Successor != "": // KEY-02: another one was quicker
+		return keyRotated(id)
+	case !old.EndedAt.IsZero():
+		return nil
+	}
+	return b.succeedKey(ctx, tx, v, owner.ID, owner.Username, succession{old: old, next: next, overlap: overlap})
+}
+
 // succeedKey lets a key end in favour of another: once, however many ask (KEY-02).
-func (b *Broker) succeedKey(
-	ctx context.Context, tx Tx, v Visit, actor, username string, old sessions.Key, next string, overlap time.Duration,
-) error {
-	now := b.now()
+func (b *Broker) succeedKey(ctx context.Context, tx Tx, v Visit, actor, username string, s succession) error {
+	now, old, overlap := b.now(), s.old, s.overlap
 	until := now.Add(overlap)
-	err := tx.SucceedKey(ctx, old.AccountID, old.ID, next, until)
+	err := tx.SucceedKey(ctx, old.AccountID, old.ID, s.next, until)
 	if errors.Is(err, identity.ErrConflict) {
 		err = keyRotated(old.ID)
 	}
@@ -142,7 +201,7 @@ func (b *Broker) succeedKey(
 		until = old.ExpiresAt
 	}
 	e := b.keyEvent(v, audit.KeyRotated, actor, username, old)
-	e.Detail = map[string]string{"successor": next, "ends_at": until.UTC().Format(time.RFC3339)}
+	e.Detail = map[string]string{"successor": s.next, "ends_at": until.UTC().Format(time.RFC3339)}
 	return tx.Append(ctx, e)
 }
 

@@ -40,8 +40,10 @@ func (c Carrier) IsCookie() bool { return c == Cookie || c == TokenCookie || c =
 type Credential struct {
 	Carrier Carrier
 	value   string
-	// session is what a ticket that was taken belongs to.
-	session string
+	// session is what a ticket that was taken belongs to, asked and tokenID (jti; empty without a token) what its holder
+	// showed for it.
+	session, tokenID string
+	asked            Carrier
 }
 
 // NewCredential returns the credential with the value as it was sent.
@@ -52,6 +54,14 @@ func (c Credential) String() string { return "[redacted]" }
 
 // GoString never shows the value.
 func (c Credential) GoString() string { return "[redacted]" }
+
+// stands is the carrier that a credential counts as: a ticket opens nothing that what it was got with would not.
+func (c Credential) stands() Carrier {
+	if c.Carrier == Ticket {
+		return c.asked
+	}
+	return c.Carrier
+}
 
 // maxCredential bounds any credential in bytes before anything is computed over it.
 const maxCredential = 16 << 10
@@ -68,7 +78,21 @@ func (b *Broker) Authenticate(ctx context.Context, at Visit, c Credential, app *
 	return v.principal, nil
 }
 
+// authenticate judges a credential where nothing is known about who sends the request: an application may ask about a
+// token from its own address.
 func (b *Broker) authenticate(ctx context.Context, at Visit, c Credential, app *Application) (*view, binding, error) {
+	return b.judge(ctx, at, c, app, (*view).travels)
+}
+
+// authenticateClient judges a credential that the client itself sends to the application.
+func (b *Broker) authenticateClient(ctx context.Context, at Visit, c Credential, app *Application) (*view, binding, error) {
+	return b.judge(ctx, at, c, app, (*view).travelsAtClients)
+}
+
+// judge is the one judgement; travels says whether the credential may be used from anywhere.
+func (b *Broker) judge(
+	ctx context.Context, at Visit, c Credential, app *Application, travels func(*view, Credential, *Application) bool,
+) (*view, binding, error) {
 	bound, err := b.bind(ctx, c, app)
 	if err != nil {
 		return nil, binding{}, err
@@ -84,7 +108,7 @@ func (b *Broker) authenticate(ctx context.Context, at Visit, c Credential, app *
 	if err := v.carriedBy(c.Carrier, bound, app); err != nil {
 		return nil, binding{}, err
 	}
-	if err := b.fits(ctx, at, v, c.Carrier, app); err != nil {
+	if err := b.fits(ctx, at, v, app, travels(v, c, app)); err != nil {
 		return nil, binding{}, err
 	}
 	b.touch(v, b.now())
@@ -109,14 +133,14 @@ func revoked(tokenID string) error {
 }
 
 // fits holds where a request comes from against what its session or key allows.
-func (b *Broker) fits(ctx context.Context, at Visit, v *view, c Carrier, app *Application) error {
+func (b *Broker) fits(ctx context.Context, at Visit, v *view, app *Application, travels bool) error {
 	switch {
-	case c.IsCookie():
-		return b.sameNetwork(ctx, at, v, app)
-	case c == APIKey && v.key != nil:
+	case v.key != nil:
 		return b.keyMay(at, v)
+	case travels:
+		return nil
 	}
-	return nil
+	return b.sameNetwork(ctx, at, v, app)
 }
 
 // carries says which carriers a kind of session has. Cookies and tokens of one session may both exist (forward-auth
@@ -145,7 +169,7 @@ func (b *Broker) bind(ctx context.Context, c Credential, app *Application) (bind
 		return binding{}, fmt.Errorf("credential of %d bytes: %w", len(c.value), identity.ErrBadCredentials)
 	}
 	if c.Carrier == Ticket {
-		return c.bindTicket()
+		return b.bindTicket(ctx, c)
 	}
 	key := digestOf(c, app)
 	now := b.now()

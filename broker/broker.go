@@ -58,7 +58,7 @@ func New(o Options) *Broker {
 	if b.node == "" {
 		b.node = NewID()
 	}
-	b.store = &observedStore{Store: o.Store, onChange: b.apply, onEvent: o.OnEvent}
+	b.store = &observedStore{Store: o.Store, now: o.Now, onChange: b.apply, onEvent: o.OnEvent}
 	return b
 }
 
@@ -98,16 +98,8 @@ func (b *Broker) keepsAdministrators(ctx context.Context, s *Snapshot) error {
 		if err != nil || len(holders) == 0 {
 			return err
 		}
-		for _, id := range holders {
-			linked, err := tx.Identities(ctx, id)
-			if err != nil {
-				return err
-			}
-			for _, l := range linked {
-				if b.opens(s, l.Provider) {
-					return nil
-				}
-			}
+		if comes, err := b.oneComesIn(ctx, tx, s, holders); err != nil || comes {
+			return err
 		}
 		return identity.WithCode("last_administrator", fmt.Errorf(
 			"no provider is left through which an administrator of this broker comes in: %w", identity.ErrConflict))
@@ -199,9 +191,14 @@ func codeOf(err error) string {
 		sentinel error
 		code     string
 	}{
-		{identity.ErrBadCredentials, "bad_credentials"}, {identity.ErrDenied, "denied"}, {identity.ErrExpired, "expired"},
-		{identity.ErrNotFound, "not_found"}, {identity.ErrConflict, "conflict"}, {identity.ErrInvalid, "bad_request"},
-		{identity.ErrUnavailable, "unavailable"}, {identity.ErrThrottled, "rate_limited"},
+		{identity.ErrBadCredentials, "bad_credentials"},
+		{identity.ErrDenied, "denied"},
+		{identity.ErrExpired, "expired"},
+		{identity.ErrNotFound, "not_found"},
+		{identity.ErrConflict, "conflict"},
+		{identity.ErrInvalid, "bad_request"},
+		{identity.ErrUnavailable, "unavailable"},
+		{identity.ErrThrottled, "rate_limited"},
 	} {
 		if errors.Is(err, s.sentinel) {
 			return s.code

@@ -2,19 +2,29 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"sallyport/audit"
+	"sallyport/identity"
 )
 
 const (
 	// pollEvery is how often a process looks for changes that others made.
 	pollEvery = time.Second
 	// pollOverlap is read again at each poll, so that a transaction that committed late, or on a node whose clock is
-	// behind, is not missed. A node further off than this is not ready.
+	// behind, is not missed. It must reach over the sum of what can lie between: the reader's clock is ahead by up to
+	// maxClockOff, the writer's is behind by as much, and the change was committed up to latestCommit after its time.
 	pollOverlap = 30 * time.Second
+	// maxClockOff is how far a node may be from the store's time. One further off does not count as having heard of
+	// changes, for some may lie before where it looks; it writes none, for they may lie where nobody looks any more; and
+	// it is not ready.
+	maxClockOff = 10 * time.Second
+	// latestCommit is how long after its time a change may be committed. What takes half as long is undone: the other half
+	// is the commit's own.
+	latestCommit = 10 * time.Second
 	// blindAfter is how old our view of changes may be before cached answers count no more (the issue of answering out
 	// of ignorance: then the store is asked, and if that fails, 503).
 	blindAfter = 5 * time.Second
@@ -22,10 +32,14 @@ const (
 	recentFor = 2 * time.Minute
 )
 
+// What is too short for the sum above does not compile.
+const _ = uint(pollOverlap - (2*maxClockOff + latestCommit))
+
 // observedStore applies what a transaction changed to this process's caches the moment it is committed, and shows
 // committed audit events to whoever counts them.
 type observedStore struct {
 	Store
+	now      func() time.Time
 	onChange func(kind ChangeKind, key string)
 	onEvent  func(audit.Event)
 }
@@ -44,12 +58,15 @@ func (s *observedStore) notifications() <-chan struct{} {
 	return nil
 }
 
-// Update see Store.
+// Update see Store. Changes that others might not find are not written: identity.ErrUnavailable.
 func (s *observedStore) Update(ctx context.Context, fn func(tx Tx) error) error {
 	var seen *observedTx
 	err := s.Store.Update(ctx, func(tx Tx) error {
-		seen = &observedTx{Tx: tx} // a retry starts a new list
-		return fn(seen)
+		seen = &observedTx{Tx: tx, now: s.now} // a retry starts a new list
+		if err := fn(seen); err != nil {
+			return err
+		}
+		return seen.found(ctx)
 	})
 	if err != nil {
 		return err
@@ -67,17 +84,54 @@ func (s *observedStore) Update(ctx context.Context, fn func(tx Tx) error) error 
 
 type observedTx struct {
 	Tx
+	now     func() time.Time
 	changes []Change
 	events  []audit.Event
 }
 
-// Changed see ChangeLog.
+// found makes sure that every poll will find the changes: that their times are the store's, nearly, and not long ago. It
+// comes last, so that nothing but the commit can take time after it.
+func (t *observedTx) found(ctx context.Context) error {
+	if len(t.changes) == 0 {
+		return nil
+	}
+	off, err := clockOff(ctx, t.Tx, t.now)
+	if err != nil {
+		return err
+	}
+	if off > maxClockOff {
+		return clockIsOff(off)
+	}
+	if took := t.now().Sub(t.changes[0].At); took > latestCommit/2 {
+		return fmt.Errorf("changes of %s ago are not committed yet: %w", took, identity.ErrUnavailable)
+	}
+	return nil
+}
+
+// clockOff is how far the store's clock may be from ours. The time that the question took counts as well: how much of it
+// passed before the store looked at its clock cannot be told.
+func clockOff(ctx context.Context, tx Tx, now func() time.Time) (time.Duration, error) {
+	asked := now()
+	there, err := tx.Now(ctx)
+	return max(there.Sub(asked), now().Sub(there)), err
+}
+
+// clockIsOff is the refusal of a node whose clock is.
+func clockIsOff(off time.Duration) error {
+	return identity.WithCode("clock_off",
+		fmt.Errorf("clock is %s off the store's: %w", off.Round(time.Second), identity.ErrUnavailable))
+}
+
+// Changed see ChangeLog. A change has the time at which it is written down, which may be some after it was decided.
 func (t *observedTx) Changed(ctx context.Context, kind ChangeKind, at time.Time, keys ...string) error {
 	if len(keys) == 0 {
 		return nil
 	}
+	if now := t.now(); now.After(at) {
+		at = now
+	}
 	for _, key := range keys {
-		t.changes = append(t.changes, Change{Kind: kind, Key: key})
+		t.changes = append(t.changes, Change{Kind: kind, Key: key, At: at})
 	}
 	return t.Tx.Changed(ctx, kind, at, keys...)
 }
@@ -93,6 +147,8 @@ type feed struct {
 	// heard is when the log was last read successfully, in milliseconds since 1970; 0: never. born is when we began.
 	heard atomic.Int64
 	born  time.Time
+	// off: at the last poll our clock was too far from the store's.
+	off atomic.Bool
 
 	mu sync.Mutex
 	// count grows with each change applied here; recent says at which count a key changed last.
@@ -113,8 +169,11 @@ func newFeed(now time.Time) *feed {
 }
 
 // fresh reports whether cached answers may be used. A clock that was put back makes us as blind as one that ran on:
-// how old our view is cannot be told until the next poll (REL-06).
+// how old our view is cannot be told until the next poll (REL-06); and while our clock is off, not at all.
 func (f *feed) fresh(now time.Time) bool {
+	if f.off.Load() {
+		return false
+	}
 	age := now.UnixMilli() - f.heard.Load()
 	return age <= blindAfter.Milliseconds() && age >= -blindAfter.Milliseconds()
 }
@@ -219,12 +278,17 @@ func (b *Broker) apply(kind ChangeKind, key string) {
 // Heard returns a channel that is closed when this process next hears of a change, of its own or of another's.
 func (b *Broker) Heard() <-chan struct{} { return b.feed.next() }
 
-// Poll reads the change log once and applies what is new. Processes call it every second through Run.
+// Poll reads the change log once and applies what is new. Processes call it every second through Run. While our clock is
+// off, that does not count as having heard of everything, and no cached answer is given any more.
 func (b *Broker) Poll(ctx context.Context) error {
 	now := b.now()
 	var all []Change
+	var off time.Duration
 	err := b.store.View(ctx, func(tx Tx) (err error) {
-		all, err = tx.Changes(ctx, b.feed.since(now))
+		if all, err = tx.Changes(ctx, b.feed.since(now)); err != nil {
+			return err
+		}
+		off, err = clockOff(ctx, tx, b.now)
 		return err
 	})
 	if err != nil {
@@ -233,6 +297,22 @@ func (b *Broker) Poll(ctx context.Context) error {
 	for _, c := range b.feed.news(all, now) {
 		b.apply(c.Kind, c.Key)
 	}
-	b.feed.heard.Store(now.UnixMilli())
+	if b.clockRight(ctx, off) {
+		b.feed.heard.Store(now.UnixMilli())
+	}
 	return nil
+}
+
+// clockRight judges how far our clock is off, and tells the operator when that begins and when it ends. What was kept
+// meanwhile is forgotten then: its changes may lie where we did not look.
+func (b *Broker) clockRight(ctx context.Context, off time.Duration) bool {
+	wrong := off > maxClockOff
+	switch was := b.feed.off.Swap(wrong); {
+	case wrong && !was:
+		b.log.ErrorContext(ctx, "clock is off the store's", "off", off, "most", maxClockOff)
+	case was && !wrong:
+		b.log.InfoContext(ctx, "clock is right again", "off", off)
+		b.apply(ChangeSigningKeys, "")
+	}
+	return !wrong
 }

@@ -3,9 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/big"
@@ -17,18 +15,16 @@ import (
 	"sallyport/broker/people"
 	"sallyport/broker/sessions"
 	"sallyport/identity"
+	"sallyport/providers"
 )
 
 const (
-	// codeLife is how long a code from an e-mail is good (LOC-07).
-	codeLife = 10 * time.Minute
-	// codeTries is how many codes may be tried in vain, of one e-mail and of one account within codeWindow.
-	codeTries = 3
-	// codesSent is how many codes go to one account within codeWindow: nobody's mailbox is filled through us.
-	codesSent  = 5
-	codeWindow = 15 * time.Minute
+	// CodeLife is how long a code from an e-mail is good (LOC-07), and what waits for it.
+	CodeLife = 10 * time.Minute
 	// mailTime is how long sending may take.
 	mailTime = 10 * time.Second
+	// pendingPrefix marks what proves who may confirm an API's sign-in.
+	pendingPrefix = "sppc_"
 	// codeSpace is how many codes there are.
 	codeSpace, codeDigits = 100_000_000, 8
 )
@@ -64,66 +60,93 @@ type sendable struct {
 	application  string
 }
 
-// putVerification makes a code for a pending session or a pending key of the account, never both; sendVerification then
-// sends it. identity.ErrDenied coded email_missing when there is no address, identity.ErrThrottled coded too_many_codes
-// when too many went out, identity.ErrUnavailable coded mail_unavailable when nobody could send it.
+// waiting is what a code is to open: a session or a key, never both.
+type waiting struct {
+	sessionID, keyID, application string
+	// provider and subject are of the identity that it hangs on.
+	provider, subject string
+	// device see Attempt.Device.
+	device string
+}
+
+func waitingSession(s sessions.Session, device string) waiting {
+	return waiting{
+		sessionID: s.ID, application: s.Application, provider: s.Provider, subject: s.Subject, device: device,
+	}
+}
+
+func waitingKey(k sessions.Key) waiting {
+	return waiting{keyID: k.ID, application: k.Application, provider: k.Provider, subject: k.Subject}
+}
+
+// putVerification makes a code for what waits, which is the account's; sendVerification then sends it. identity.ErrDenied
+// coded email_missing when there is no address to trust, identity.ErrThrottled coded too_many_codes when too many went out,
+// identity.ErrUnavailable coded mail_unavailable when nobody could send it.
 func (b *Broker) putVerification(
-	ctx context.Context, tx Tx, v Visit, account people.Account, sessionID, keyID, application string,
+	ctx context.Context, tx Tx, v Visit, account people.Account, w waiting,
 ) (sendable, error) {
 	if b.mailer == nil {
 		return sendable{}, mailUnavailable(errors.New("no mail server is configured"))
 	}
-	if to, err := mail.ParseAddress(account.Email); err != nil || to.Address != account.Email {
-		return sendable{}, denied("email_missing", "account %s has no address that mail can go to", account.ID)
-	}
-	app, err := v.Application(application)
+	to, err := addressOf(ctx, tx, v, account, w)
 	if err != nil {
 		return sendable{}, err
 	}
-	if err := b.strike(ctx, tx, "confirm_mail", account, codesSent); err != nil {
+	app, err := v.Application(w.application)
+	if err != nil {
+		return sendable{}, err
+	}
+	keys, err := b.counterKeys(ctx)
+	if err != nil {
+		return sendable{}, uncounted(err)
+	}
+	if err := b.strike(ctx, tx, keys.mails(v, account, w.device)...); err != nil {
 		return sendable{}, err
 	}
 	s := sendable{
 		verification: sessions.Verification{
-			ID: NewID(), Code: newCode(), AccountID: account.ID, SessionID: sessionID, KeyID: keyID,
-			ExpiresAt: b.now().Add(codeLife),
+			ID: NewID(), Code: newCode(), AccountID: account.ID, SessionID: w.sessionID, KeyID: w.keyID,
+			ExpiresAt: b.now().Add(CodeLife),
 		},
 		application: app.ID,
 	}
 	s.mail = CodeMail{
-		To: account.Email, Name: account.Name, Code: s.verification.Code, Language: v.Language, Application: app.Title,
-		Key: keyID != "", Address: v.Address, Minutes: int(codeLife / time.Minute),
+		To: to, Name: account.Name, Code: s.verification.Code, Language: v.Language, Application: app.Title,
+		Key: w.keyID != "", Address: v.Address, Minutes: int(CodeLife / time.Minute),
 	}
 	if err := tx.PutVerification(ctx, s.verification); err != nil {
 		return sendable{}, err
 	}
 	e := v.event(audit.ConfirmationSent, b.now())
 	e.Actor, e.AccountID, e.Username, e.Application = account.ID, account.ID, account.Username, app.ID
-	e.SessionID, e.KeyID = sessionID, keyID
+	e.SessionID, e.KeyID = w.sessionID, w.keyID
 	return s, tx.Append(ctx, e)
+}
+
+// addressOf is where a code goes: an address that was verified, or the one that we keep of a person of ours. Any other is
+// a claim of the very sign-in that is to be confirmed, and whoever could make it would be sent the code.
+func addressOf(ctx context.Context, tx Tx, v Visit, account people.Account, w waiting) (string, error) {
+	address := ""
+	door, _ := v.Providers.Get(w.provider)
+	if _, ours := door.(providers.PasswordKeeper); ours {
+		kept, err := tx.LocalPersonBySubject(ctx, w.provider, w.subject)
+		if err != nil && !errors.Is(err, identity.ErrNotFound) {
+			return "", err
+		}
+		address = kept.Email
+	} else if account.EmailVerified {
+		address = account.Email
+	}
+	if to, err := mail.ParseAddress(address); err != nil || to.Address != address {
+		return "", denied("email_missing", "account %s has no address that a code can go to", account.ID)
+	}
+	return address, nil
 }
 
 // newCode returns eight random digits.
 func newCode() string {
 	n, _ := rand.Int(rand.Reader, big.NewInt(codeSpace)) // never fails since Go 1.24: the process ends instead
 	return fmt.Sprintf("%0*d", codeDigits, n)
-}
-
-// strike counts something of an account within codeWindow: identity.ErrThrottled coded too_many_codes past most.
-func (b *Broker) strike(ctx context.Context, tx Tx, scope string, a people.Account, most int) error {
-	now := b.now()
-	_, err := tx.Strike(ctx, people.Failure{
-		Key: strikeKey(scope, a.ID), Scope: scope, Label: a.Username, Since: now, Until: now.Add(codeWindow),
-	}, most)
-	if errors.Is(err, identity.ErrThrottled) {
-		return identity.WithCode("too_many_codes", err)
-	}
-	return err
-}
-
-func strikeKey(scope, account string) string {
-	sum := sha256.Sum256([]byte(scope + ":" + account))
-	return hex.EncodeToString(sum[:])
 }
 
 // sendVerification sends what putVerification made, after its transaction and outside of any. Where that fails, what
@@ -166,17 +189,21 @@ func (b *Broker) giveUp(ctx context.Context, v Visit, waiting sessions.Verificat
 // openPending makes a session that opens nothing until the code that goes out was typed in. Nothing ends for it yet, and
 // it counts as none: whoever got hold of a password alone must not be able to end anything with it.
 func (b *Broker) openPending(
-	ctx context.Context, tx Tx, v Visit, account people.Account, s sessions.Session, p identity.Principal,
+	ctx context.Context, tx Tx, v Visit, account people.Account, s sessions.Session, p identity.Principal, device string,
 ) (Outcome, sendable, error) {
 	s.State = sessions.Pending
+	out := Outcome{Principal: p}
 	if s.Kind == sessions.Browser { // another one takes its place (SES-02), with its own time
-		s.ExpiresAt = s.CreatedAt.Add(codeLife)
+		s.ExpiresAt = s.CreatedAt.Add(CodeLife)
+	} else { // no token of ours: whoever verifies those without asking us would take it
+		out.Token = pendingPrefix + NewSecret()
 	}
-	if err := tx.CreateSession(ctx, s, ""); err != nil {
+	if err := tx.CreateSession(ctx, s, out.Token); err != nil {
 		return Outcome{}, sendable{}, err
 	}
-	send, err := b.putVerification(ctx, tx, v, account, s.ID, "", s.Application)
-	return Outcome{Principal: p, Session: s, Verification: send.verification.ID}, send, err
+	send, err := b.putVerification(ctx, tx, v, account, waitingSession(s, device))
+	out.Session, out.Verification, out.SentTo = s, send.verification.ID, send.mail.To
+	return out, send, err
 }
 
 // Confirmation is a code that somebody typed in.
@@ -188,6 +215,8 @@ type Confirmation struct {
 	SessionID string
 	// Replaces is the session that this browser had; it ends when the confirmed one begins (SES-02).
 	Replaces string
+	// Device see Attempt.Device.
+	Device string
 }
 
 // Confirm takes the code of an e-mail. A browser's session begins anew, under another id; an API's becomes good as it is;
@@ -198,7 +227,11 @@ func (b *Broker) Confirm(ctx context.Context, v Visit, c Confirmation) (Outcome,
 	var out Outcome
 	var refusal error
 	e := v.event(audit.NotConfirmed, b.now())
-	err := b.store.Update(ctx, func(tx Tx) (err error) {
+	keys, err := b.counterKeys(ctx)
+	if err != nil {
+		return Outcome{}, uncounted(err)
+	}
+	err = b.store.Update(ctx, func(tx Tx) (err error) {
 		out, refusal = Outcome{}, nil
 		held, account, err := holderOfCode(ctx, tx, c.SessionID)
 		if err != nil {
@@ -206,8 +239,11 @@ func (b *Broker) Confirm(ctx context.Context, v Visit, c Confirmation) (Outcome,
 		}
 		e.AccountID, e.Username, e.Application, e.SessionID = account.ID, account.Username, held.Application, held.ID
 		var tried sessions.Verification
-		if tried, refusal, err = b.tryCode(ctx, tx, held, account, c); err != nil || refusal != nil {
+		if tried, refusal, err = b.tryCode(ctx, tx, keys, held, account, c); err != nil || refusal != nil {
 			return err // a wrong code is kept count of, so this is no error here
+		}
+		if err := keys.confirmed(ctx, tx, v, account, c.Device); err != nil {
+			return err
 		}
 		if e.KeyID = tried.KeyID; e.KeyID != "" {
 			out, err = b.confirmKey(ctx, tx, v, account, tried)
@@ -226,13 +262,16 @@ func (b *Broker) Confirm(ctx context.Context, v Visit, c Confirmation) (Outcome,
 	return out, nil
 }
 
-// holderOfCode reads the session that whoever types a code holds.
+// holderOfCode reads the session that whoever types a code holds, which no cut-off ended since it began.
 func holderOfCode(ctx context.Context, tx Tx, id string) (sessions.Session, people.Account, error) {
 	held, err := tx.Session(ctx, id)
 	if errors.Is(err, identity.ErrNotFound) {
 		return held, people.Account{}, codeOver("no such session")
 	}
 	if err != nil {
+		return held, people.Account{}, err
+	}
+	if err := notCutOff(ctx, tx, held); err != nil {
 		return held, people.Account{}, err
 	}
 	account, err := tx.Account(ctx, held.AccountID)
@@ -246,10 +285,9 @@ func codeOver(why string) error {
 // tryCode counts a try before it looks (LOC-07), and compares in constant time. A refusal is told apart from an error,
 // because the count must be kept.
 func (b *Broker) tryCode(
-	ctx context.Context, tx Tx, held sessions.Session, account people.Account, c Confirmation,
+	ctx context.Context, tx Tx, keys counterKeys, held sessions.Session, account people.Account, c Confirmation,
 ) (tried sessions.Verification, refusal, err error) {
-	const scope = "confirm"
-	if err := b.strike(ctx, tx, scope, account, codeTries); err != nil {
+	if err := b.strike(ctx, tx, keys.codeTries(account, c.Device)); err != nil {
 		return tried, nil, err
 	}
 	now := b.now()
@@ -266,10 +304,7 @@ func (b *Broker) tryCode(
 	if subtle.ConstantTimeCompare([]byte(typedCode(c.Code)), []byte(tried.Code)) != 1 {
 		return tried, identity.WithCode("code_wrong", fmt.Errorf("code from an e-mail: %w", identity.ErrBadCredentials)), nil
 	}
-	if err := tx.UseVerification(ctx, tried.ID, now); err != nil {
-		return tried, nil, err
-	}
-	return tried, nil, tx.ForgiveFailure(ctx, strikeKey(scope, account.ID))
+	return tried, nil, tx.UseVerification(ctx, tried.ID, now)
 }
 
 // mayConfirm reports whether a code was asked for by whoever holds the session: for itself, or for a key of theirs.
@@ -298,6 +333,9 @@ func (b *Broker) confirmKey(
 		return Outcome{}, err
 	}
 	if err := tx.Changed(ctx, ChangeKey, now, tried.KeyID); err != nil {
+		return Outcome{}, err
+	}
+	if err := b.succeedAtLast(ctx, tx, v, account, tried.KeyID); err != nil {
 		return Outcome{}, err
 	}
 	e := v.event(audit.Confirmed, now)
@@ -346,6 +384,9 @@ func (b *Broker) confirmSession(ctx context.Context, tx Tx, v Visit, waited sess
 // SendAgain sends another code for a session that waits, and returns its verification's id; the code before is no good
 // any more. Errors are those of Confirm and of sending.
 func (b *Broker) SendAgain(ctx context.Context, v Visit, sessionID, verification string) (string, error) {
+	if _, err := b.counterKeys(ctx); err != nil {
+		return "", uncounted(err)
+	}
 	var send sendable
 	err := b.store.Update(ctx, func(tx Tx) error {
 		held, account, err := holderOfCode(ctx, tx, sessionID)
@@ -359,7 +400,7 @@ func (b *Broker) SendAgain(ctx context.Context, v Visit, sessionID, verification
 		if err := tx.UseVerification(ctx, verification, now); err != nil && !errors.Is(err, identity.ErrConflict) {
 			return err
 		}
-		send, err = b.putVerification(ctx, tx, v, account, held.ID, "", held.Application)
+		send, err = b.putVerification(ctx, tx, v, account, waitingSession(held, ""))
 		return err
 	})
 	if err != nil {
@@ -371,15 +412,29 @@ func (b *Broker) SendAgain(ctx context.Context, v Visit, sessionID, verification
 	return send.verification.ID, b.sendVerification(ctx, v, send)
 }
 
-// PendingSession says which session a token of the application belongs to that may wait to be confirmed still; it proves
-// nothing else, and opens nothing.
+// PendingSession says which session of the application waits for its code behind what an API's sign-in was answered with
+// (Outcome.Token). That proves who may confirm it, and opens nothing: identity.ErrBadCredentials coded credential_invalid
+// for anything else, and once it was confirmed; identity.ErrExpired coded code_expired past CodeLife.
 func (b *Broker) PendingSession(ctx context.Context, c Credential, app *Application) (string, error) {
-	if c.Carrier != Bearer || c.value == "" || len(c.value) > maxCredential {
-		return "", publicRefusal(fmt.Errorf("no token: %w", identity.ErrBadCredentials))
+	if c.Carrier != Bearer || !isPending(c.value) {
+		return "", publicRefusal(fmt.Errorf("nothing that waits: %w", identity.ErrBadCredentials))
 	}
-	bound, err := b.bindToken(ctx, c.value, app)
+	var s sessions.Session
+	err := b.store.View(ctx, func(tx Tx) (err error) {
+		s, err = tx.SessionByToken(ctx, c.value)
+		return err
+	})
+	if err == nil && (s.State != sessions.Pending || s.Application != app.ID) {
+		err = fmt.Errorf("session %s is %s, of %s: %w", s.ID, s.State, s.Application, identity.ErrBadCredentials)
+	}
 	if err != nil {
 		return "", publicRefusal(err)
 	}
-	return bound.id, nil
+	if !b.now().Before(s.CreatedAt.Add(CodeLife)) {
+		return "", codeOver("too old")
+	}
+	return s.ID, nil
 }
+
+// isPending reports whether a value has the shape of what PendingSession takes; it proves nothing.
+func isPending(raw string) bool { return shaped(raw, pendingPrefix) }

@@ -168,11 +168,11 @@ func (h *house) accountOf(name string) people.Account {
 func TestConfirm_AnAPIsTokenOpensNothingBeforeTheCode(t *testing.T) {
 	h, m := confirming(t)
 	waiting := h.signInAs(h.atAPI("app"), "", "ada")
-	bearer := h.bearer(waiting)
+	bearer := h.bearer(waiting) // nobody is given it, and it would open nothing
 	h.refuses(bearer)
-	id, err := h.PendingSession(t.Context(), broker.NewCredential(broker.Bearer, bearer.value), h.app("app"))
+	id, err := h.PendingSession(t.Context(), broker.NewCredential(broker.Bearer, waiting.Token), h.app("app"))
 	if err != nil || id != waiting.Session.ID {
-		t.Fatalf("the token proves %q, %v", id, err)
+		t.Fatalf("what the API holds proves %q, %v", id, err)
 	}
 	h.pass(9 * time.Minute) // reading the e-mail is no idle time
 	out, err := h.confirm(waiting, m.code(t))
@@ -182,16 +182,19 @@ func TestConfirm_AnAPIsTokenOpensNothingBeforeTheCode(t *testing.T) {
 	if out.Session.ID != waiting.Session.ID || out.Token != "" {
 		t.Errorf("confirmed: %+v", out.Session)
 	}
-	h.opens(bearer)
+	h.opens(h.bearer(out))
 	h.pass(25 * time.Minute)
 	if _, err := h.show(h.bearer(out)); err != nil {
 		t.Errorf("idle since the e-mail was read: %v", err)
 	}
+	h.app("open").ConfirmByEmail = true
+	anothers := h.signInAs(h.atAPI("open"), "", "ada").Token
 	for name, c := range map[string]broker.Credential{
-		"a cookie":                broker.NewCredential(broker.Cookie, bearer.value),
+		"a cookie":                broker.NewCredential(broker.Cookie, waiting.Token),
+		"a token":                 broker.NewCredential(broker.Bearer, bearer.value),
 		"nothing":                 broker.NewCredential(broker.Bearer, ""),
 		"no token":                broker.NewCredential(broker.Bearer, "x.y.z"),
-		"another application's":   broker.NewCredential(broker.Bearer, h.token(h.signInAs(h.atAPI("open"), "", "ada"), "open")),
+		"another application's":   broker.NewCredential(broker.Bearer, anothers),
 		"one that is far too big": broker.NewCredential(broker.Bearer, strings.Repeat("x", 1<<20)),
 	} {
 		t.Run(name+" proves nothing", func(t *testing.T) {
@@ -397,7 +400,7 @@ func TestConfirm_WithoutAMailNothingWaits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h, m := confirming(t)
 			h.corp.knows("eve/"+password, identity.Identity{
-				Subject: "e1", Username: "eve@corp.example", Email: address,
+				Subject: "e1", Username: "eve@corp.example", Email: address, EmailVerified: true,
 				Groups: []string{corpViewers},
 			})
 			_, err := h.SignInWithPassword(t.Context(), h.visit(), h.atBroker(), "corp", "eve", password)
@@ -487,15 +490,22 @@ func TestConfirm_ARememberedSignInStaysOne(t *testing.T) {
 	}
 }
 
-func TestConfirm_FramesAndHandOversAskForNothing(t *testing.T) {
+func TestConfirm_AFrameAsksForNothing(t *testing.T) {
 	h, _ := embedding(t)
 	h.app("app").ConfirmByEmail = true
 	out, err := h.embed("olga")
 	if err != nil || out.Verification != "" {
 		t.Errorf("a frame: %q, %v", out.Verification, err)
 	}
-	h.addPerson("ada", "viewers")
-	if child := h.child(h.signIn("ada"), "app"); child.Verification != "" {
+}
+
+func TestConfirm_AHandOverAsksForNoSecondCode(t *testing.T) {
+	h, m := confirming(t)
+	out, err := h.confirm(h.signIn("ada"), m.code(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if child := h.child(out, "app"); child.Verification != "" || m.count() != 1 {
 		t.Error("a hand-over waits")
 	}
 }

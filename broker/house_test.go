@@ -48,6 +48,8 @@ type faults struct {
 	appending func(audit.Event) error
 	changes   func() error
 	read      func(what string)
+	// clock is the store's, where it is not this process's own.
+	clock *clock
 }
 
 func (f *faults) set(change func(f *faults)) {
@@ -100,6 +102,16 @@ func (t *faultyTx) Changes(ctx context.Context, since time.Time) ([]broker.Chang
 		}
 	}
 	return t.Tx.Changes(ctx, since)
+}
+
+func (t *faultyTx) Now(ctx context.Context) (time.Time, error) {
+	t.f.mu.Lock()
+	c := t.f.clock
+	t.f.mu.Unlock()
+	if c != nil {
+		return c.Now(), nil
+	}
+	return t.Tx.Now(ctx)
 }
 
 func (t *faultyTx) saw(what string) {

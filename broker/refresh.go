@@ -21,7 +21,8 @@ func isRefreshToken(raw string) bool { return shaped(raw, refreshPrefix) }
 
 const (
 	// refreshGrace is how long whoever shows a used refresh token gets the answer of who showed it first: requests of one
-	// application that ran side by side, or an answer that was lost on its way. Afterwards somebody has a copy.
+	// application that ran side by side, or an answer that was lost on its way. Afterwards somebody has a copy. It passes
+	// by the store's clock: by two nodes' own, requests of the same moment could look like a theft.
 	refreshGrace = 10 * time.Second
 	// refreshesPerMinute bounds what one session can make us write: each token it used stays known until it ends.
 	refreshesPerMinute = 60
@@ -67,9 +68,17 @@ func (b *Broker) nextTokens(ctx context.Context, p identity.Principal, app *Appl
 	return Refreshed{Principal: p, Access: access, RefreshToken: refreshPrefix + NewSecret()}, nil
 }
 
-// putRefresh remembers a refresh token. It ends with its session.
+// putRefresh remembers a refresh token. It ends with its session, and is none for one that was cut off meanwhile: whoever
+// verifies offline would take the tokens for issued afterwards.
 func (b *Broker) putRefresh(ctx context.Context, tx Tx, r Refreshed) error {
-	err := tx.PutRefresh(ctx, r.RefreshToken, sessions.Refresh{
+	s, err := tx.Session(ctx, r.Principal.SessionID)
+	if err != nil {
+		return err
+	}
+	if err := notCutOff(ctx, tx, s); err != nil {
+		return err
+	}
+	err = tx.PutRefresh(ctx, r.RefreshToken, sessions.Refresh{
 		SessionID: r.Principal.SessionID, TokenID: r.Access.ID, TokenExpiresAt: r.Access.ExpiresAt,
 		IssuedAt: b.now(), ExpiresAt: r.Principal.ExpiresAt,
 	})
@@ -181,8 +190,13 @@ func (b *Broker) rotate(ctx context.Context, app *Application, secret string, ne
 		return err
 	}
 	return b.store.Update(ctx, func(tx Tx) error {
+		// When it was used is the store's time, which all nodes agree on: another may have to tell how long ago that was.
+		used, err := tx.Now(ctx)
+		if err != nil {
+			return err
+		}
 		now, id := b.now(), next.Principal.SessionID
-		was, err := tx.TakeRefresh(ctx, secret, next.RefreshToken, answer, now)
+		was, err := tx.TakeRefresh(ctx, secret, next.RefreshToken, answer, used)
 		if err != nil {
 			return err
 		}
@@ -211,8 +225,12 @@ func (b *Broker) refreshedBefore(ctx context.Context, v Visit, p identity.Princi
 		if used.UsedAt.IsZero() { // it could not be taken because it is over
 			return refreshInvalid("expired")
 		}
-		if b.now().Sub(used.UsedAt) > refreshGrace {
-			return fmt.Errorf("used %s ago: %w", b.now().Sub(used.UsedAt), identity.ErrNotFound)
+		now, err := tx.Now(ctx)
+		if err != nil {
+			return err
+		}
+		if now.Sub(used.UsedAt) > refreshGrace {
+			return fmt.Errorf("used %s ago: %w", now.Sub(used.UsedAt), identity.ErrNotFound)
 		}
 		raw, err := tx.RefreshAnswer(ctx, secret)
 		if err != nil {
@@ -261,7 +279,11 @@ func (b *Broker) dropRefreshAnswers(ctx context.Context) error {
 	for {
 		gone := 0
 		if err := b.store.Update(ctx, func(tx Tx) (err error) {
-			gone, err = tx.DropRefreshAnswers(ctx, b.now().Add(-refreshGrace), refreshBatch)
+			now, err := tx.Now(ctx) // the one that they were used by
+			if err != nil {
+				return err
+			}
+			gone, err = tx.DropRefreshAnswers(ctx, now.Add(-refreshGrace), refreshBatch)
 			return err
 		}); err != nil || gone < refreshBatch {
 			return err

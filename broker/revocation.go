@@ -13,13 +13,26 @@ import (
 )
 
 // RevokeToken lets one access token die before its time, while its session goes on. ID and ExpiresAt are needed; without
-// a SessionID every proof of a token is held against it, and all nodes empty their caches once. A token that is revoked
-// already stays so, and that is no error.
+// a SessionID every proof of a token is held against it, and all nodes empty their caches once. With one the application is
+// the session's: identity.ErrNotFound where there is no such session. A token that is revoked already stays so, and that is
+// no error.
 func (b *Broker) RevokeToken(ctx context.Context, v Visit, actor string, t sessions.RevokedToken) error {
-	return b.store.Update(ctx, func(tx Tx) error { return b.revokeToken(ctx, tx, v, actor, t) })
+	return b.store.Update(ctx, func(tx Tx) error {
+		if t.SessionID == "" {
+			return b.revokeToken(ctx, tx, v, actor, "", t)
+		}
+		s, err := tx.Session(ctx, t.SessionID)
+		if err != nil {
+			return err
+		}
+		of := t
+		of.Application = s.Application
+		return b.revokeToken(ctx, tx, v, actor, s.AccountID, of)
+	})
 }
 
-func (b *Broker) revokeToken(ctx context.Context, tx Tx, v Visit, actor string, t sessions.RevokedToken) error {
+// revokeToken revokes the token of an account, of none that is known for "".
+func (b *Broker) revokeToken(ctx context.Context, tx Tx, v Visit, actor, accountID string, t sessions.RevokedToken) error {
 	now := b.now()
 	t.RevokedAt = now
 	done, err := revokeIn(ctx, tx, t)
@@ -27,15 +40,8 @@ func (b *Broker) revokeToken(ctx context.Context, tx Tx, v Visit, actor string, 
 		return err
 	}
 	e := v.event(audit.TokenRevoked, now)
-	e.Actor, e.Application, e.SessionID = actor, t.Application, t.SessionID
+	e.Actor, e.AccountID, e.Application, e.SessionID = actor, accountID, t.Application, t.SessionID
 	e.Detail = map[string]string{"token_id": t.ID}
-	if t.SessionID != "" {
-		s, err := tx.Session(ctx, t.SessionID)
-		if err != nil {
-			return err
-		}
-		e.AccountID = s.AccountID
-	}
 	return tx.Append(ctx, e)
 }
 
@@ -99,7 +105,7 @@ func (b *Broker) revoke(ctx context.Context, v Visit, app *Application, raw stri
 		if s.Application != app.ID { // an application with a secret can write into its tokens what it likes
 			return identity.ErrNotFound
 		}
-		return b.revokeToken(ctx, tx, v, s.AccountID, sessions.RevokedToken{
+		return b.revokeToken(ctx, tx, v, s.AccountID, s.AccountID, sessions.RevokedToken{
 			ID: claims.ID, SessionID: s.ID, Application: app.ID, ExpiresAt: earlier(claims.ExpiresAt, s.ExpiresAt),
 		})
 	})
@@ -123,13 +129,16 @@ const (
 
 // CutOff ends all sessions and keys of an application, of a provider or of the house that began until now, on all nodes,
 // as soon as they hear of it, however many there are. A job then ends each by itself. Who signs in afterwards is in. key
-// is an id, empty for sessions.CutEverything; identity.ErrInvalid for a kind and key that do not go together.
+// is an id, empty for sessions.CutEverything; identity.ErrInvalid for a kind and key that do not go together. After any
+// other error some may be left, and it should be done again.
 //
 // An application's sessions are those at it; cutting off Self ends sign-ins, and what hangs on them when the job comes by.
 func (b *Broker) CutOff(ctx context.Context, v Visit, actor string, kind sessions.CutoffKind, key string) error {
-	return b.store.Update(ctx, func(tx Tx) error {
+	cut := sessions.Cutoff{Kind: kind, Key: key}
+	err := b.store.Update(ctx, func(tx Tx) error {
 		now := b.now()
-		if err := tx.PutCutoff(ctx, sessions.Cutoff{Kind: kind, Key: key, At: now}); err != nil {
+		cut.At = now
+		if err := tx.PutCutoff(ctx, cut); err != nil {
 			return err
 		}
 		if err := tx.Changed(ctx, ChangeSigningKeys, now, ""); err != nil { // empties all caches
@@ -145,6 +154,45 @@ func (b *Broker) CutOff(ctx context.Context, v Visit, actor string, kind session
 		}
 		return tx.Append(ctx, e)
 	})
+	if err != nil {
+		return err
+	}
+	return b.endAhead(ctx, cut)
+}
+
+// endAhead ends one by one what is there and began after a cut-off that was just made: on nodes whose clocks are ahead, or
+// before ours was put back. A later cut-off would take those with it who sign in meanwhile, by however much a clock had
+// been wrong.
+func (b *Broker) endAhead(ctx context.Context, c sessions.Cutoff) error {
+	var open []string
+	var keys []sessions.Key
+	if err := b.store.View(ctx, func(tx Tx) (err error) {
+		if open, err = tx.SessionsAhead(ctx, c); err != nil {
+			return err
+		}
+		keys, err = tx.KeysAhead(ctx, c)
+		return err
+	}); err != nil {
+		return err
+	}
+	for len(open)+len(keys) > 0 {
+		some, few := open[:min(len(open), cutOffBatch)], keys[:min(len(keys), cutOffBatch)]
+		if err := b.store.Update(ctx, func(tx Tx) error { return b.endListed(ctx, tx, some, few) }); err != nil {
+			return err
+		}
+		open, keys = open[len(some):], keys[len(few):]
+	}
+	return nil
+}
+
+// keyNotCutOff holds a key that another one is about to take the place of against the cut-offs as the transaction sees
+// them: the new one begins after any of them, and would be a way past.
+func keyNotCutOff(ctx context.Context, tx Tx, k sessions.Key) error {
+	cutoffs, err := tx.Cutoffs(ctx)
+	if err != nil {
+		return err
+	}
+	return (&endings{cutoffs: cutoffs}).covers(k.Application, k.Provider, k.CreatedAt)
 }
 
 // endCutOff ends one by one what cut-offs ended at once: so that lists, limits and the feed know, and so that the next
@@ -177,40 +225,48 @@ func (b *Broker) endCutOff(ctx context.Context) error {
 
 // endSomeCutOff ends the next few, and says whether there may be more. The event of the cut-off tells of all of them.
 func (b *Broker) endSomeCutOff(ctx context.Context, tx Tx, c sessions.Cutoff) (more bool, err error) {
-	now := b.now()
 	open, err := tx.SessionsCutOff(ctx, c, cutOffBatch)
 	if err != nil {
 		return false, err
-	}
-	var ended []string
-	for _, id := range open {
-		ids, err := tx.EndSession(ctx, id, reasonCutOff, now)
-		if err != nil {
-			return false, err
-		}
-		ended = append(ended, ids...)
 	}
 	keys, err := tx.KeysCutOff(ctx, c, cutOffBatch)
 	if err != nil {
 		return false, err
 	}
-	var gone []string
-	for _, k := range keys {
-		if err := tx.EndKey(ctx, k.AccountID, k.ID, reasonCutOff, now); err != nil {
-			return false, err
-		}
-		gone = append(gone, k.ID)
-	}
-	if err := tx.Changed(ctx, ChangeSession, now, ended...); err != nil {
-		return false, err
-	}
-	if err := tx.Changed(ctx, ChangeKey, now, gone...); err != nil {
+	if err := b.endListed(ctx, tx, open, keys); err != nil {
 		return false, err
 	}
 	if len(open) == cutOffBatch || len(keys) == cutOffBatch {
 		return true, nil
 	}
 	return false, tx.FinishCutoff(ctx, c)
+}
+
+// endListed ends sessions and keys that were cut off, but for those that ended meanwhile.
+func (b *Broker) endListed(ctx context.Context, tx Tx, open []string, keys []sessions.Key) error {
+	now := b.now()
+	var ended, gone []string
+	for _, id := range open {
+		ids, err := tx.EndSession(ctx, id, reasonCutOff, now)
+		if err != nil {
+			return err
+		}
+		ended = append(ended, ids...)
+	}
+	for _, k := range keys {
+		err := tx.EndKey(ctx, k.AccountID, k.ID, reasonCutOff, now)
+		if errors.Is(err, identity.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		gone = append(gone, k.ID)
+	}
+	if err := tx.Changed(ctx, ChangeSession, now, ended...); err != nil {
+		return err
+	}
+	return tx.Changed(ctx, ChangeKey, now, gone...)
 }
 
 // EndEverythingOf ends all sessions, codes and keys of somebody who may sign in again: identity.ErrNotFound for an account

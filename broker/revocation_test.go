@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
+
 	"sallyport/audit"
 	"sallyport/broker"
 	"sallyport/broker/sessions"
@@ -143,6 +145,87 @@ func TestSES05_ATokenOfNoKnownSessionIsRevokedByItsIDAlone(t *testing.T) {
 		_, err := on.show(access(have))
 		wantErr(t, err, identity.ErrExpired, "token_revoked")
 		on.opens(access(next))
+	}
+}
+
+func TestSES05_NoEarlierRevocationKeepsATokenAlive(t *testing.T) {
+	for name, first := range map[string]func(h *house, token, session string) error{
+		"an administrator's with another session": func(h *house, token, session string) error {
+			return h.RevokeToken(t.Context(), h.visit(), "cli", sessions.RevokedToken{
+				ID: token, SessionID: h.begin("ada", "open").Principal.SessionID, ExpiresAt: h.clock.Now().Add(24 * time.Hour),
+			})
+		},
+		"an application's, in a token that it forged with its own secret": func(h *house, token, _ string) error {
+			return h.Revoke(t.Context(), h.visit(), h.app("hmac-a"), h.forgedJTI(token, h.signInAs(h.atAPI("hmac-a"), "", "ada")))
+		},
+		"one that was to end sooner": func(h *house, token, session string) error {
+			return h.RevokeToken(t.Context(), h.visit(), "cli", sessions.RevokedToken{
+				ID: token, SessionID: session, ExpiresAt: h.clock.Now().Add(time.Second),
+			})
+		},
+	} {
+		for _, known := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, then one whose session is known: %t", name, known), func(t *testing.T) {
+				h := newHouse(t)
+				h.addPerson("ada", "viewers")
+				have := h.begin("ada", "app")
+				if err := first(h, have.Access.ID, have.Principal.SessionID); err != nil {
+					t.Fatal(err)
+				}
+				right := sessions.RevokedToken{ID: have.Access.ID, ExpiresAt: have.Access.ExpiresAt}
+				if known {
+					right.SessionID = have.Principal.SessionID
+				}
+				if err := h.RevokeToken(t.Context(), h.visit(), "cli", right); err != nil {
+					t.Fatal(err)
+				}
+				h.pass(2 * time.Second)
+				_, err := h.show(access(have))
+				wantErr(t, err, identity.ErrExpired, "token_revoked")
+			})
+		}
+	}
+}
+
+// forgedJTI is a token of the application "hmac-a", as it can make them itself, with a jti of its choice.
+func (h *house) forgedJTI(tokenID string, of broker.Outcome) string {
+	h.t.Helper()
+	now := h.clock.Now()
+	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"iss": issuer, "sub": of.Principal.Subject, "aud": h.app("hmac-a").Audience, "iat": now.Unix(), "nbf": now.Unix(),
+		"exp": now.Add(time.Minute).Unix(), "jti": tokenID, "sid": of.Session.ID, "client_id": "hmac-a",
+		"auth_time": now.Unix(), "amr": []string{"pwd"}, "idp": "local",
+	})
+	token.Header["typ"] = "at+jwt"
+	raw, err := token.SignedString([]byte(secretA))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.opens(credential{broker.Bearer, raw, "hmac-a"})
+	return raw
+}
+
+func TestRevokingATokenTakesTheApplicationFromItsSession(t *testing.T) {
+	h := newHouse(t)
+	h.addPerson("ada", "viewers")
+	have := h.begin("ada", "app")
+	revoke := func(session string) error {
+		return h.RevokeToken(t.Context(), h.visit(), "cli", sessions.RevokedToken{
+			ID: have.Access.ID, SessionID: session, Application: "open", ExpiresAt: have.Access.ExpiresAt,
+		})
+	}
+	wantErr(t, revoke("nobody's"), identity.ErrNotFound, "")
+	if err := revoke(have.Principal.SessionID); err != nil {
+		t.Fatal(err)
+	}
+	for app, want := range map[string]int{"app": 1, "open": 0} {
+		list, _, err := h.Revocations(t.Context(), h.Current(), app, time.Time{}, 10)
+		if err != nil || len(list) != want {
+			t.Errorf("at %s: %+v, %v", app, list, err)
+		}
+	}
+	if events := h.events(audit.TokenRevoked); len(events) != 1 || events[0].Application != "app" {
+		t.Errorf("events are %+v", events)
 	}
 }
 

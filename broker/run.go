@@ -114,9 +114,6 @@ func (b *Broker) cleanUp(ctx context.Context) error {
 	}
 }
 
-// maxClockOff is how far a node may be from the store's time before it is not ready.
-const maxClockOff = pollOverlap
-
 // Ready reports why this process should not get traffic, or nil.
 func (b *Broker) Ready(ctx context.Context) error {
 	if b.Current() == nil {
@@ -127,7 +124,7 @@ func (b *Broker) Ready(ctx context.Context) error {
 		return err
 	}
 	if off > maxClockOff {
-		return fmt.Errorf("clock is %s off the store's: %w", off.Round(time.Second), identity.ErrUnavailable)
+		return clockIsOff(off)
 	}
 	if !b.feed.fresh(b.now()) {
 		return fmt.Errorf("changes were not heard of for more than %s: %w", blindAfter, identity.ErrUnavailable)

@@ -43,11 +43,11 @@ type Attempt struct {
 type Outcome struct {
 	Principal identity.Principal
 	Session   sessions.Session
-	// Token is the cookie's value; empty for API sessions.
+	// Token is the cookie's value; of an API session, what confirms it while it waits (see PendingSession), else empty.
 	Token string
 	// Verification is the id of what must be confirmed by a code from an e-mail before the session opens anything; empty
-	// where the session holds already.
-	Verification string
+	// where the session holds already. SentTo is the address that the code goes to.
+	Verification, SentTo string
 	// KeyID is the key that a code from an e-mail activated, see Confirm; empty for a session.
 	KeyID string
 	// Ended says how many older sessions ended because somebody may have only so many.
@@ -95,6 +95,9 @@ func (b *Broker) SignIn(ctx context.Context, v Visit, at Attempt, a identity.Ass
 		return at.counted.succeeded(ctx, tx)
 	}
 	err := b.takeOnce(ctx, v, a)
+	if err == nil && at.Application.ConfirmByEmail {
+		_, err = b.counterKeys(ctx) // at hand before the transaction, in which they could not be made
+	}
 	if err == nil {
 		err = b.store.Update(ctx, signIn)
 	}
@@ -334,7 +337,7 @@ func (b *Broker) open(
 		return Outcome{}, sendable{}, denied("no_role", "account %s at %s", h.account.ID, at.Application.ID)
 	}
 	if at.Application.ConfirmByEmail && at.embedded == nil { // whoever a page vouches for signed in there
-		return b.openPending(ctx, tx, v, h.account, s, p)
+		return b.openPending(ctx, tx, v, h.account, s, p, at.Device)
 	}
 	begun := beginning{replaces: at.Replaces}
 	if at.embedded != nil {

@@ -14,7 +14,8 @@ import (
 // SigningKey is a signing key with what is ahead of it. Its private half is nowhere in it.
 type SigningKey struct {
 	tokens.PublishedKey
-	// Used reports whether the configuration in force signs, or will sign, with keys like this one.
+	// Used reports whether the configuration in force signs, or will sign, with keys like this one. That of another node
+	// may, where this one does not.
 	Used bool
 	// Due is when the key moves on: a next one may sign from then on, a current one stops signing, a retired one is
 	// deleted. Zero: not by itself.
@@ -35,8 +36,7 @@ func (b *Broker) SigningKeys(ctx context.Context) ([]SigningKey, error) {
 		switch {
 		case k.State == tokens.KeyRetired:
 			shown.Due = k.RetiredAt.Add(keepRetired)
-		case !shown.Used:
-			shown.Due = rules.drops(later(k.CreatedAt, k.CurrentAt))
+		case !shown.Used: // stays until somebody withdraws it
 		case k.State == tokens.KeyNext:
 			shown.Due = rules.mayRotate(k.CreatedAt)
 		default:

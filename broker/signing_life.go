@@ -43,14 +43,6 @@ func (r SigningKeyRules) rotates(u keyUse, currentSince, nextCreated time.Time) 
 	return later(currentSince.Add(r.RotateEvery), r.mayRotate(nextCreated))
 }
 
-// drops is when a key that no application needs any more stops being kept for its return; zero: never.
-func (r SigningKeyRules) drops(since time.Time) time.Time {
-	if r.RotateEvery == 0 {
-		return time.Time{}
-	}
-	return since.Add(r.RotateEvery)
-}
-
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
@@ -171,22 +163,19 @@ func missing(s *Snapshot, have storedKeys) keyPlan {
 	return p
 }
 
-// dueChanges plans everything whose time has come.
+// dueChanges plans everything whose time has come. A key that this node's configuration has no use for is left alone:
+// another node may sign with it, and copies of a pinned one are where nobody can be asked.
 func dueChanges(s *Snapshot, have storedKeys, now time.Time) keyPlan {
-	p, rules, need := missing(s, have), s.SigningKeys, keyUses(s)
-	for _, u := range need {
+	p, rules := missing(s, have), s.SigningKeys
+	for _, u := range keyUses(s) {
 		current, next := have.find(u, tokens.KeyCurrent), have.find(u, tokens.KeyNext)
 		if current != nil && next != nil && due(rules.rotates(u, current.CurrentAt, next.CreatedAt), now) {
 			p.rotate(u, current, next, bySystem())
 		}
 	}
 	for _, k := range have {
-		retired, needed := k.State == tokens.KeyRetired, slices.Contains(need, useOf(k))
-		switch {
-		case retired && due(k.RetiredAt.Add(keepRetired), now):
+		if k.State == tokens.KeyRetired && due(k.RetiredAt.Add(keepRetired), now) {
 			p.remove = append(p.remove, k.ID)
-		case !retired && !needed && due(rules.drops(later(k.CreatedAt, k.CurrentAt)), now):
-			p.retire = append(p.retire, k.ID)
 		}
 	}
 	return p

@@ -112,24 +112,16 @@ func TestSTO03_TokensOutliveAChangeBetweenSharedAndPinned(t *testing.T) {
 			one.opens(shared)
 		}
 	}
-	t.Run("and keys that nobody needs any more go in the end", func(t *testing.T) {
+	t.Run("and keys that nobody needs any more stay until somebody withdraws them", func(t *testing.T) {
 		pin(false)
-		if k := h.keyIn("legacy", tokens.KeyCurrent); k.Used || k.Due.IsZero() {
+		kid := h.keyIn("legacy", tokens.KeyCurrent).ID
+		h.pass(3 * rotateEvery)
+		h.keep()
+		if k := h.keyIn("legacy", tokens.KeyCurrent); k.ID != kid || k.Used || !k.Due.IsZero() || !h.published(kid) {
 			t.Fatalf("its key is %+v", k)
 		}
-		h.keep()
-		if len(h.keysIn("legacy", tokens.KeyCurrent)) != 1 {
-			t.Fatal("gone although another process may still sign with it")
-		}
-		h.pass(rotateEvery)
-		h.keep()
-		if len(h.keysIn("legacy", tokens.KeyRetired)) != 2 {
-			t.Fatal("not retired")
-		}
-		h.pass(25 * time.Hour)
-		h.keep()
-		if len(h.keysIn("legacy", tokens.KeyRetired)) != 0 {
-			t.Fatal("not deleted")
+		if k := h.keyIn("legacy", tokens.KeyNext); k.Used || !k.Due.IsZero() {
+			t.Fatalf("its next key is %+v", k)
 		}
 	})
 	t.Run("and one that nobody needs is withdrawn without a successor", func(t *testing.T) {
@@ -213,4 +205,40 @@ func TestASharedSecretChangesWithAnOverlap(t *testing.T) {
 		secrets(younger)
 		h.opens(credential{broker.Bearer, made, "hmac-a"})
 	})
+}
+
+// TestREL08_AKeyOutlivesAConfigurationWithoutItsApplication has a node look after the keys whose configuration, an old
+// file or one with lines commented out, does not have the applications that others sign for.
+func TestREL08_AKeyOutlivesAConfigurationWithoutItsApplication(t *testing.T) {
+	h := newKeyHouse(t)
+	withRSA := func(s *settings) {
+		rsa := application("rsa", "https://rsa.example.test/")
+		rsa.Algorithm = tokens.RS256
+		s.apps = append(s.apps, rsa)
+	}
+	h.reload(withRSA)
+	h.keyRules(rotateEvery, publishBefore)
+	signing := func(application string) string {
+		t.Helper()
+		out := h.signInAs(h.atAPI(application), "", "ada")
+		raw := h.bearer(out)
+		h.opens(raw)
+		return kidOf(t, raw.value)
+	}
+	h.pass(rotateEvery - time.Minute)
+	before := map[string]string{"legacy": signing("legacy"), "rsa": signing("rsa")}
+	h.pass(publishBefore) // older than a shared key gets
+	without := h.beside()
+	without.keyRules(rotateEvery, publishBefore)
+	for range 3 {
+		h.pass(time.Minute)
+		without.poll()
+		without.keep()
+	}
+	h.poll()
+	for application, kid := range before {
+		if now := signing(application); now != kid {
+			t.Errorf("%s: key %s was replaced by %s", application, kid, now)
+		}
+	}
 }

@@ -30,7 +30,13 @@ func TestSTO03_OnPostgreSQLOneOfManyProcessesRotates(t *testing.T) {
 			rotations.Add(1)
 		}
 	}
-	process := func(now func() time.Time) *broker.Broker {
+	process := func(behind time.Duration) *broker.Broker {
+		c := &clock{}
+		c.ms.Store(time.Now().Add(-behind).UnixMilli())
+		now := time.Now
+		if behind > 0 {
+			now = c.Now
+		}
 		store, err := postgres.Open(t.Context(), postgres.Options{URL: server.URL, MasterKey: key, Notifications: true})
 		if err != nil {
 			t.Fatal(err)
@@ -40,7 +46,11 @@ func TestSTO03_OnPostgreSQLOneOfManyProcessesRotates(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		b := broker.New(broker.Options{Store: store, Log: slog.New(slog.DiscardHandler), Now: now, OnEvent: seen})
+		shown := &faults{Store: store}
+		if behind > 0 {
+			shown.clock = c // the server's clock was as far behind then
+		}
+		b := broker.New(broker.Options{Store: shown, Log: slog.New(slog.DiscardHandler), Now: now, OnEvent: seen})
 		snap := *config
 		snap.SigningKeys = broker.SigningKeyRules{RotateEvery: time.Hour, PublishBefore: time.Hour}
 		if _, err := b.Load(t.Context(), &snap); err != nil {
@@ -51,8 +61,8 @@ func TestSTO03_OnPostgreSQLOneOfManyProcessesRotates(t *testing.T) {
 		}
 		return b
 	}
-	process(func() time.Time { return time.Now().Add(-2 * time.Hour) }) // makes the keys
-	nodes := []*broker.Broker{process(time.Now), process(time.Now), process(time.Now)}
+	process(2 * time.Hour) // makes the keys
+	nodes := []*broker.Broker{process(0), process(0), process(0)}
 	won, lost := parallel(30, func(i int) error { return nodes[i%3].KeepSigningKeys(t.Context()) })
 	if won != 30 || rotations.Load() != 1 {
 		t.Fatalf("%d went well, %d rotations: %v", won, rotations.Load(), errors.Join(lost...))

@@ -55,7 +55,8 @@ type Change struct {
 
 // ChangeLog is written in the transaction of the change itself and polled by every process.
 type ChangeLog interface {
-	// Changed records changes of one kind.
+	// Changed records changes of one kind. at is when it was decided; changes whose times the polls of other nodes may not
+	// find are not committed: identity.ErrUnavailable, coded clock_off where our clock is the reason.
 	Changed(ctx context.Context, kind ChangeKind, at time.Time, keys ...string) error
 	// Changes lists those at or after since, oldest first.
 	Changes(ctx context.Context, since time.Time) ([]Change, error)
@@ -88,6 +89,6 @@ type Settings interface {
 type Reader interface {
 	// Events lists audit events, newest first, with IDs below before (0: from the newest).
 	Events(ctx context.Context, before int64, limit int) ([]audit.Event, error)
-	// Now is the store's clock, to compare with ours.
+	// Now is the store's clock, which all nodes share where they share a server; not as old as the transaction's state.
 	Now(ctx context.Context) (time.Time, error)
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 	"unicode"
 
+	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 
 	"sallyport/audit"
@@ -35,12 +36,14 @@ type ThrottleRules struct {
 }
 
 // What failures are counted by. A browser that somebody signed in with by a name before is counted by itself, so that
-// whoever locks the name for everybody does not lock it there (DOS-05).
+// whoever locks the name for everybody does not lock it there (DOS-05). All such browsers of a name have one limit together:
+// whoever knew its password once may have made any number of them.
 const (
 	scopeSource  = "source"
 	scopePair    = "pair"
 	scopeAccount = "account"
 	scopeDevice  = "device"
+	scopeDevices = "devices"
 )
 
 // most is how many failures of a scope are looked at; zero: no limit.
@@ -48,7 +51,7 @@ func (r ThrottleRules) most(scope string) int {
 	switch scope {
 	case scopeSource:
 		return r.PerSource
-	case scopeAccount:
+	case scopeAccount, scopeDevices:
 		return r.PerAccount
 	case scopePair, scopeDevice:
 		return r.PerAccountAndSource
@@ -147,7 +150,7 @@ func (b *Broker) settle(
 			}
 		}
 		for _, e := range refusal {
-			e.Outcome, e.At, e.Code = audit.Refusal, b.now(), cmp.Or(e.Code, identity.CodeOf(cause))
+			e.Outcome, e.At, e.Code = audit.Refusal, b.now(), cmp.Or(e.Code, codeOf(cause))
 			if err := tx.Append(ctx, e); err != nil {
 				return err
 			}
@@ -229,21 +232,21 @@ func (b *Broker) counterKeys(ctx context.Context) (counterKeys, error) {
 
 // of lists what an attempt counts into, in one order for all, so that no two wait for each other.
 func (k counterKeys) of(v Visit, at Attempt, door, typed, label string) []people.Failure {
-	name := countedName(typed)
 	source := people.Failure{Key: k.source(v.Network()), Scope: scopeSource, Label: v.Network()}
+	name := countedName(typed)
+	named := func(scope string, parts ...string) people.Failure {
+		return people.Failure{Key: k.named(name, scope, parts...), Scope: scope, Label: label}
+	}
 	if at.Device != "" {
-		return []people.Failure{source, {Key: k.named(name, scopeDevice, door, at.Device), Scope: scopeDevice, Label: label}}
+		return []people.Failure{source, named(scopeDevice, door, at.Device), named(scopeDevices)}
 	}
-	return []people.Failure{
-		source,
-		{Key: k.named(name, scopePair, door, v.Network()), Scope: scopePair, Label: label},
-		{Key: k.named(name, scopeAccount), Scope: scopeAccount, Label: label},
-	}
+	return []people.Failure{source, named(scopePair, door, v.Network()), named(scopeAccount)}
 }
 
 func (k counterKeys) source(network string) string { return k.mac(scopeSource, network) }
 
-// named begins with the name's half, by which all counters of a name are found.
+// named makes the key of what is counted of a countedName. It begins with the name's half, by which ClearLockout finds all
+// counters of a name, whatever their scope.
 func (k counterKeys) named(name, scope string, parts ...string) string {
 	return k.prefix(name) + k.mac(append([]string{scope, name}, parts...)...)[:halfKey]
 }
@@ -263,23 +266,20 @@ func (k counterKeys) mac(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// countedName is one spelling of a typed name. Doors of others have names that ours cannot be, and read some spellings as
-// one: what is not seen makes no other name there, and so it gives no further tries here.
+// countedName is what the spellings of a typed name have in common, for counting and for nothing else. Directories compare
+// by rules of their own: some do without case, width, accents and what is not seen, so that each such spelling would give a
+// guesser tries of its own. Few people share a counter because of it, and nobody's name opens anything else. It must not
+// depend on who is on record: what counts together would tell (LOC-03).
 func countedName(typed string) string {
-	seen := strings.Map(func(c rune) rune {
-		switch {
-		case unicode.IsSpace(c):
-			return ' '
-		case unicode.IsControl(c), unicode.In(c, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
-			return -1
+	folded := norm.NFKD.String(cases.Fold().String(norm.NFKD.String(typed)))
+	bare := strings.Map(func(c rune) rune {
+		if unicode.IsLetter(c) || unicode.IsDigit(c) || strings.ContainsRune(`@._-\`, c) {
+			return c
 		}
-		return c
-	}, typed)
-	seen = strings.Join(strings.Fields(seen), " ")
-	if key, err := people.CanonicalName(seen); err == nil {
-		return key
-	}
-	return strings.ToLower(norm.NFKC.String(seen))
+		return -1
+	}, folded)
+	// Letters with a stroke, and two in one, are letters of their own to Unicode and accents to directories.
+	return strings.NewReplacer("æ", "ae", "œ", "oe", "ø", "o", "ł", "l", "đ", "d", "ı", "i").Replace(bare)
 }
 
 // Lockout counts failed sign-ins that still count.

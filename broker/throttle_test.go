@@ -135,6 +135,16 @@ func TestLOC04_TheTryPastALimitIsRefusedUnseenUntilTheWindowEnds(t *testing.T) {
 			spelled := []string{"ada", " ADA ", "ａｄａ", "a\u00adda", "ad\u200ba", "\u2066ada\u2069", "ada\x00", "ada\ufe0f"}[i%8]
 			return tried{address(1), "", "", spelled, "wrong"}
 		}},
+		{"a name with other marks", 3, func(i int) tried {
+			spelled := []string{"álice", "a\u0301lice", "alïce", "ALICE", "ali\u0338ce", "\u2018alice\u2019", "alice*", "al\u034fice", "a´lice"}[i%9]
+			return tried{address(1), "", "", spelled, "wrong"}
+		}},
+		{"a name with letters that directories take for others", 3, func(i int) tried {
+			return tried{address(1), "", "", []string{"groß", "GROSS", "grøss", "gro\u0338ss", "GRØẞ"}[i%5], "wrong"}
+		}},
+		{"all known browsers of a name together", 5, func(i int) tried {
+			return tried{address(i), fmt.Sprintf("browser%d", i), "", "ada", "wrong"}
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := boundHouse(t)
@@ -220,7 +230,7 @@ func TestLOC03_NamesThatNobodyHasAreThrottledLikeOthers(t *testing.T) {
 		{"", "", "", "ada", "wrong"},
 		{"", "", "", "nobody", "wrong"},
 		{"", "", "", "dora", password},
-		{"", "", "", "no body", "wrong"},
+		{"", "", "", "some body", "wrong"},
 		{"", "", "", "", "wrong"},
 		{"", "", "", "ada", ""},
 	} {
@@ -266,7 +276,7 @@ func TestDOS05_ABrowserThatWasThereBeforeIsCountedByItself(t *testing.T) {
 		h.fails(1, tried{address(i), "", "", "ada", "wrong"}) // from everywhere at once
 	}
 	h.shutOut(tried{address(9), "", "", "ada", password}, window)
-	h.fails(2, tried{address(9), "hers", "", "ada", "wrong"})
+	h.fails(1, tried{address(9), "hers", "", "ada", "wrong"})
 	if err := h.try(tried{address(9), "hers", "", "ada", password}); err != nil {
 		t.Fatalf("her own browser is shut out: %v", err)
 	}
@@ -276,11 +286,73 @@ func TestDOS05_ABrowserThatWasThereBeforeIsCountedByItself(t *testing.T) {
 	if err := h.try(tried{address(9), "hers", "", "ada", password}); err != nil {
 		t.Fatalf("another's copy shuts hers out: %v", err)
 	}
-	want := map[string]int{"account/ada": 5, "pair/ada": 5, "device/ada": 3, "source/" + address(9): 5}
+	want := map[string]int{"account/ada": 5, "pair/ada": 5, "device/ada": 3, "devices/ada": 4, "source/" + address(9): 4}
 	for i := range 5 {
 		want["source/"+address(i)] = 1
 	}
 	h.counted(want)
+}
+
+func TestLOC04_WhoOnceKnewThePasswordHasAsManyGuessesAsEverybodyHoweverManyBrowsersKnowThem(t *testing.T) {
+	h := boundHouse(t).bound(broker.ThrottleRules{Window: window, PerAccountAndSource: 10, PerAccount: 50, PerSource: 100})
+	before := h.local.calls.Load()
+	for d := range 60 {
+		for range 10 {
+			_ = h.try(tried{address(d / 10), fmt.Sprintf("browser%d", d), "", "ada", "guess"})
+		}
+	}
+	if n := h.local.calls.Load() - before; n != 50 {
+		t.Fatalf("%d guesses were looked at, 50 are allowed", n)
+	}
+	began := h.events(audit.LockoutBegan)
+	scopes := map[string]int{}
+	for _, e := range began {
+		scopes[e.Detail["scope"]]++
+	}
+	if !cmp.Equal(scopes, map[string]int{"device": 5, "devices": 1}) {
+		t.Errorf("told %v", scopes)
+	}
+	t.Run("and a success in one of them clears no other", func(t *testing.T) {
+		h := boundHouse(t)
+		h.fails(2, tried{address(1), "one", "", "ada", "wrong"})
+		h.fails(2, tried{address(1), "two", "", "ada", "wrong"})
+		if err := h.try(tried{address(1), "two", "", "ada", password}); err != nil {
+			t.Fatal(err)
+		}
+		h.counted(map[string]int{"device/ada": 2, "devices/ada": 4, "source/" + address(1): 4})
+	})
+	t.Run("and a limit of them shuts out no browser that nobody knows", func(t *testing.T) {
+		h := boundHouse(t)
+		for d := range 5 {
+			h.fails(1, tried{address(1), fmt.Sprintf("browser%d", d), "", "ada", "wrong"})
+		}
+		h.shutOut(tried{address(2), "another", "", "ada", password}, window)
+		if err := h.try(tried{address(2), "", "", "ada", password}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestLOC04_NamesThatDifferToADirectoryAreCountedApart(t *testing.T) {
+	h := boundHouse(t).bound(broker.ThrottleRules{Window: window, PerAccountAndSource: 3, PerAccount: 5})
+	for i, name := range []string{"alice", "CORP\\alice", "alice@one.example", "alice.", "al-ice", "al_ice", "\u0430lice", "אלי", "alice1"} {
+		h.fails(3, tried{address(10 + i), "", "", name, "wrong"})
+		h.fails(2, tried{address(100 + i), "", "", name, "wrong"})
+		h.shutOut(tried{address(100 + i), "", "", name, "wrong"}, window)
+	}
+}
+
+func TestLOC03_WhatCountsTogetherDoesNotTellWhoIsOnRecord(t *testing.T) {
+	for _, name := range []string{"ada", "nobody"} {
+		t.Run(name, func(t *testing.T) {
+			h := boundHouse(t)
+			for i := range 5 {
+				h.fails(1, tried{address(i), "", "", name + "@one.example", "wrong"})
+			}
+			h.shutOut(tried{address(9), "", "", name + "@one.example", "wrong"}, window)
+			wantErr(t, h.try(tried{address(9), "", "", name, "wrong"}), identity.ErrBadCredentials, "")
+		})
+	}
 }
 
 func TestLOC04_WhatIsNoGuessIsTakenBack(t *testing.T) {
@@ -462,28 +534,28 @@ func TestLockoutsAreClearedByNameByAddressAndAltogether(t *testing.T) {
 		event      audit.Event
 	}{
 		{
-			"a name, from everywhere", " ADA", 4,
+			"a name, from everywhere", " ADA", 5,
 			map[string]int{"pair/": 3, "account/": 3, "source/" + address(1): 6, "source/2001:db8::/64": 1},
 			audit.Event{Username: "ada", Detail: map[string]string{"scope": "account"}},
 		},
 		{
 			"a name that nobody has", "nobody", 2,
-			map[string]int{"pair/ada": 4, "account/ada": 4, "device/ada": 1, "source/" + address(1): 6, "source/2001:db8::/64": 1},
+			map[string]int{"pair/ada": 4, "account/ada": 4, "device/ada": 1, "devices/ada": 1, "source/" + address(1): 6, "source/2001:db8::/64": 1},
 			audit.Event{Detail: map[string]string{"scope": "account"}},
 		},
 		{
 			"an address", address(1), 1,
-			map[string]int{"pair/ada": 4, "account/ada": 4, "device/ada": 1, "pair/": 3, "account/": 3, "source/2001:db8::/64": 1},
+			map[string]int{"pair/ada": 4, "account/ada": 4, "device/ada": 1, "devices/ada": 1, "pair/": 3, "account/": 3, "source/2001:db8::/64": 1},
 			audit.Event{Detail: map[string]string{"scope": "source", "network": address(1)}},
 		},
 		{
 			"an address of a network", "2001:db8::7", 1,
-			map[string]int{"pair/ada": 4, "account/ada": 4, "device/ada": 1, "pair/": 3, "account/": 3, "source/" + address(1): 6},
+			map[string]int{"pair/ada": 4, "account/ada": 4, "device/ada": 1, "devices/ada": 1, "pair/": 3, "account/": 3, "source/" + address(1): 6},
 			audit.Event{Detail: map[string]string{"scope": "source", "network": "2001:db8::/64"}},
 		},
 		{
 			"a network as it is listed", "2001:db8::/64", 1,
-			map[string]int{"pair/ada": 4, "account/ada": 4, "device/ada": 1, "pair/": 3, "account/": 3, "source/" + address(1): 6},
+			map[string]int{"pair/ada": 4, "account/ada": 4, "device/ada": 1, "devices/ada": 1, "pair/": 3, "account/": 3, "source/" + address(1): 6},
 			audit.Event{Detail: map[string]string{"scope": "source", "network": "2001:db8::/64"}},
 		},
 	} {

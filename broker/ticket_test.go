@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sallyport/broker"
+	"sallyport/broker/sessions"
 	"sallyport/identity"
 )
 
@@ -19,9 +20,14 @@ func (h *house) takes(app, ticket string) (identity.Principal, error) {
 	return h.Authenticate(h.t.Context(), h.visit(), c, h.app(app))
 }
 
+// shown is the access token as a credential.
+func shown(of broker.Refreshed) broker.Credential {
+	return broker.NewCredential(broker.Bearer, of.Access.Token)
+}
+
 func (h *house) ticket(of broker.Refreshed) string {
 	h.t.Helper()
-	raw, err := h.IssueTicket(h.t.Context(), of.Principal, h.app(of.Principal.Application))
+	raw, err := h.IssueTicket(h.t.Context(), shown(of), of.Principal, h.app(of.Principal.Application))
 	if err != nil || !broker.IsTicket(raw) {
 		h.t.Fatalf("%d characters, %v", len(raw), err)
 	}
@@ -81,7 +87,7 @@ func TestKEY03_ATicketOpensItsApplicationOnceForHalfAMinute(t *testing.T) {
 		wantErr(t, err, identity.ErrExpired, "")
 		_, err = h.takes("app", waiting)
 		wantErr(t, err, identity.ErrBadCredentials, "ticket_invalid")
-		_, err = h.IssueTicket(t.Context(), have.Principal, h.app("app"))
+		_, err = h.IssueTicket(t.Context(), shown(have), have.Principal, h.app("app"))
 		wantErr(t, err, identity.ErrExpired, "")
 	})
 }
@@ -91,16 +97,96 @@ func TestTicketsAreForSessionsOfTheApplication(t *testing.T) {
 	h.addPerson("ada", "viewers")
 	have := h.begin("ada", "app")
 	_, key := h.newKey(h.signIn("ada"), "app")
-	_, err := h.IssueTicket(t.Context(), h.opens(apiKey(key, "app")), h.app("app"))
+	_, err := h.IssueTicket(t.Context(), broker.NewCredential(broker.APIKey, key), h.opens(apiKey(key, "app")), h.app("app"))
 	wantErr(t, err, identity.ErrInvalid, "no_session")
-	_, err = h.IssueTicket(t.Context(), have.Principal, h.app("open"))
+	_, err = h.IssueTicket(t.Context(), shown(have), have.Principal, h.app("open"))
 	wantErr(t, err, identity.ErrDenied, "no_role")
 	raw := h.ticket(have)
 	h.down()
 	if _, err := h.takes("app", raw); !errors.Is(err, identity.ErrUnavailable) {
 		t.Fatalf("error is %v", err)
 	}
-	if _, err := h.IssueTicket(t.Context(), have.Principal, h.app("app")); !errors.Is(err, identity.ErrUnavailable) {
+	if _, err := h.IssueTicket(t.Context(), shown(have), have.Principal, h.app("app")); !errors.Is(err, identity.ErrUnavailable) {
 		t.Fatalf("error is %v", err)
 	}
+}
+
+func TestSES05_ATicketEndsWithTheTokenItWasGotWith(t *testing.T) {
+	for name, revoke := range map[string]func(h *house, of broker.Refreshed) error{
+		"by whoever holds it": func(h *house, of broker.Refreshed) error {
+			return h.Revoke(t.Context(), h.visit(), h.app("app"), of.Access.Token)
+		},
+		"by its jti alone": func(h *house, of broker.Refreshed) error {
+			return h.RevokeToken(t.Context(), h.visit(), "cli", sessions.RevokedToken{ID: of.Access.ID, ExpiresAt: of.Access.ExpiresAt})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			h.addPerson("ada", "viewers")
+			have := h.begin("ada", "app")
+			waiting, under := h.ticket(have), h.ticket(have)
+			way, err := h.TakeTicket(t.Context(), h.app("app"), under)
+			if err != nil {
+				t.Fatal(err)
+			}
+			look := func() error {
+				_, err := h.Authenticate(t.Context(), h.visit(), way, h.app("app"))
+				return err
+			}
+			if err := look(); err != nil {
+				t.Fatal(err)
+			}
+			if err := revoke(h, have); err != nil {
+				t.Fatal(err)
+			}
+			wantErr(t, look(), identity.ErrExpired, "token_revoked")
+			_, err = h.takes("app", waiting)
+			wantErr(t, err, identity.ErrExpired, "token_revoked")
+			_, err = h.IssueTicket(t.Context(), shown(have), have.Principal, h.app("app"))
+			wantErr(t, err, identity.ErrExpired, "token_revoked")
+		})
+	}
+}
+
+func TestATicketCountsAsWhatItWasGotWith(t *testing.T) {
+	h := ruledHouse(t,
+		&broker.Rule{Path: "/cookie/", Carriers: []broker.Carrier{broker.Cookie}},
+		&broker.Rule{Path: "/bearer/", Carriers: []broker.Carrier{broker.Bearer}},
+	)
+	h.addPerson("ada", "viewers")
+	out, token := h.child(h.signIn("ada"), "app"), h.begin("ada", "app")
+	for name, c := range map[string]struct {
+		shown broker.Credential
+		of    identity.Principal
+		opens string
+	}{
+		"a cookie": {broker.NewCredential(broker.Cookie, out.Token), out.Principal, "/cookie/"},
+		"a token":  {shown(token), token.Principal, "/bearer/"},
+	} {
+		for _, path := range []string{"/cookie/", "/bearer/"} {
+			t.Run(name+" at "+path, func(t *testing.T) {
+				raw, err := h.IssueTicket(t.Context(), c.shown, c.of, h.app("app"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				ticket, err := h.TakeTicket(t.Context(), h.app("app"), raw)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = h.Authorize(t.Context(), h.visit(), broker.Request{
+					Application: h.app("app"), Credential: ticket, Method: "GET", Path: path,
+				})
+				if path == c.opens && err != nil {
+					t.Fatal(err)
+				}
+				if path != c.opens {
+					wantErr(t, err, identity.ErrDenied, "carrier_denied")
+				}
+			})
+		}
+	}
+	t.Run("and what is somebody else's gets none", func(t *testing.T) {
+		_, err := h.IssueTicket(t.Context(), shown(token), out.Principal, h.app("app"))
+		wantErr(t, err, identity.ErrBadCredentials, "credential_invalid")
+	})
 }

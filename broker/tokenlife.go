@@ -92,9 +92,11 @@ func notCutOff(ctx context.Context, tx Tx, s sessions.Session) error {
 	return (&endings{cutoffs: cutoffs}).covers(s.Application, s.Provider, s.CreatedAt)
 }
 
-// IsCredential reports whether a value has the shape of something that opens a door: an API key, a refresh token or a
-// ticket. Such a value belongs into no address and no log.
-func IsCredential(raw string) bool { return IsKey(raw) || isRefreshToken(raw) || IsTicket(raw) }
+// IsCredential reports whether a value has the shape of something that opens a door: an API key, a refresh token, a ticket,
+// or what confirms a sign-in. Such a value belongs into no address and no log.
+func IsCredential(raw string) bool {
+	return IsKey(raw) || isRefreshToken(raw) || IsTicket(raw) || isPending(raw)
+}
 
 // shaped reports whether a value is the prefix with a secret of NewSecret behind it.
 func shaped(raw, prefix string) bool {

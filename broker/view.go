@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -127,7 +124,7 @@ func loadSession(ctx context.Context, b *Broker, snap *Snapshot, id string) (*vi
 		if err != nil {
 			return err
 		}
-		if err := over.covers(s.Application, s.Provider, s.CreatedAt); err != nil {
+		if err := over.coversTree(ctx, tx, s); err != nil {
 			return err
 		}
 		if v, err = sessionView(ctx, tx, snap, s); err != nil {
@@ -137,6 +134,23 @@ func loadSession(ctx context.Context, b *Broker, snap *Snapshot, id string) (*vi
 		return err
 	})
 	return v, err
+}
+
+// coversTree refuses a session that a cut-off ended, and one below a sign-in that a cut-off of Self ended. No other kind of
+// cut-off is about a sign-in and not about what began below it in time; whatever would begin later is refused by then.
+func (e *endings) coversTree(ctx context.Context, tx Tx, s sessions.Session) error {
+	if err := e.covers(s.Application, s.Provider, s.CreatedAt); err != nil || s.ParentID == "" {
+		return err
+	}
+	ofSelf := func(c sessions.Cutoff) bool { return c.Kind == sessions.CutApplication && c.Key == Self }
+	if !slices.ContainsFunc(e.cutoffs, ofSelf) {
+		return nil
+	}
+	parent, err := tx.Session(ctx, s.ParentID)
+	if err != nil {
+		return err
+	}
+	return e.covers(parent.Application, parent.Provider, parent.CreatedAt)
 }
 
 // sessionView decides what a stored session is worth. It must be active; its times are judged by the caller.
@@ -287,148 +301,5 @@ func (h holder) principal(snap *Snapshot, roles []string) identity.Principal {
 	return identity.Principal{
 		Subject: h.account.ID, Username: h.account.Username, Name: h.account.Name, Email: h.account.Email,
 		Provider: h.linked.Provider, Roles: roles, Permissions: slices.Compact(permissions),
-	}
-}
-
-// lastSeen collects when sessions and keys were used, until a job writes it down.
-type lastSeen struct {
-	mu             sync.Mutex
-	sessions, keys map[string]time.Time
-	// over are ids of sessions (true) and keys (false) that somebody showed after their time.
-	over map[string]bool
-}
-
-// mostOver bounds what is remembered between two looks; the rest is remembered when it is shown again.
-const mostOver = 1_000
-
-// isOver notes that the time of a session, or of a key, is over, so that it is written down: a clock that is put back must
-// not let it live again (REL-06).
-func (l *lastSeen) isOver(id string, session bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.over) < mostOver {
-		l.over[id] = session
-	}
-}
-
-func newLastSeen() *lastSeen {
-	return &lastSeen{sessions: map[string]time.Time{}, keys: map[string]time.Time{}, over: map[string]bool{}}
-}
-
-// lift gives a view that comes from the store what was not written down there yet.
-func (l *lastSeen) lift(id string, v *view) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if at, ok := l.sessions[id]; ok && at.UnixMilli() > v.seen.Load() {
-		v.seen.Store(at.UnixMilli()) // nobody else has the view yet
-	}
-}
-
-const (
-	// seenEvery is how often one session's or key's use is recorded at most.
-	seenEvery = time.Minute
-	// seenSlack is by how much the store may think a session idle that is not: what was seen is written down in batches.
-	seenSlack = 2 * time.Minute
-)
-
-// touch notes the use of a view, at most once a minute, and that of the sign-in it hangs on.
-func (b *Broker) touch(v *view, now time.Time) {
-	was := v.seen.Load()
-	if now.UnixMilli()-was < v.every.Milliseconds() || !v.seen.CompareAndSwap(was, now.UnixMilli()) {
-		return
-	}
-	b.seen.mu.Lock()
-	defer b.seen.mu.Unlock()
-	if v.principal.KeyID != "" {
-		b.seen.keys[v.principal.KeyID] = now
-		return
-	}
-	b.seen.sessions[v.principal.SessionID] = now
-	if v.parent != "" {
-		b.seen.sessions[v.parent] = now
-	}
-}
-
-// FlushSeen writes down who was seen since the last time, and what was seen to be over. What the store did not take is
-// kept for the next time.
-func (b *Broker) FlushSeen(ctx context.Context) error {
-	return errors.Join(b.flushSeen(ctx), b.endOver(ctx))
-}
-
-// endOver ends for good what was shown after its time.
-func (b *Broker) endOver(ctx context.Context) error {
-	b.seen.mu.Lock()
-	over := maps.Clone(b.seen.over)
-	b.seen.mu.Unlock()
-	for id, isSession := range over {
-		err := b.store.Update(ctx, func(tx Tx) error {
-			if isSession {
-				return b.endOverSession(ctx, tx, id)
-			}
-			return b.endOverKey(ctx, tx, id)
-		})
-		if err != nil && !errors.Is(err, identity.ErrNotFound) {
-			return err
-		}
-		b.seen.mu.Lock()
-		delete(b.seen.over, id)
-		b.seen.mu.Unlock()
-	}
-	return nil
-}
-
-const reasonExpired = "expired"
-
-// endOverSession judges idle time with patience: another process may have seen it used, and not written that down yet.
-func (b *Broker) endOverSession(ctx context.Context, tx Tx, id string) error {
-	s, err := tx.Session(ctx, id)
-	if err != nil || !s.EndedAt.IsZero() {
-		return err
-	}
-	now := b.now()
-	idle := s.IdleTimeout > 0 && !now.Before(s.LastSeenAt.Add(s.IdleTimeout+seenSlack))
-	if now.Before(s.ExpiresAt) && !idle {
-		return nil
-	}
-	return b.end(ctx, tx, Visit{}, id, reasonExpired, "system")
-}
-
-func (b *Broker) endOverKey(ctx context.Context, tx Tx, id string) error {
-	k, err := tx.Key(ctx, id)
-	if err != nil || !k.EndedAt.IsZero() || b.now().Before(k.ExpiresAt) {
-		return err
-	}
-	if err := tx.EndKey(ctx, k.AccountID, id, reasonExpired, b.now()); err != nil {
-		return err
-	}
-	return tx.Changed(ctx, ChangeKey, b.now(), id)
-}
-
-func (b *Broker) flushSeen(ctx context.Context) error {
-	b.seen.mu.Lock()
-	inSessions, inKeys := maps.Clone(b.seen.sessions), maps.Clone(b.seen.keys)
-	b.seen.mu.Unlock()
-	if len(inSessions)+len(inKeys) == 0 {
-		return nil
-	}
-	err := b.store.Update(ctx, func(tx Tx) error {
-		return errors.Join(tx.TouchSessions(ctx, inSessions), tx.TouchKeys(ctx, inKeys))
-	})
-	if err != nil {
-		return err
-	}
-	b.seen.mu.Lock()
-	defer b.seen.mu.Unlock()
-	forget(b.seen.sessions, inSessions)
-	forget(b.seen.keys, inKeys)
-	return nil
-}
-
-// forget takes out what was written, unless it was seen again meanwhile.
-func forget(seen, written map[string]time.Time) {
-	for id, at := range written {
-		if seen[id].Equal(at) {
-			delete(seen, id)
-		}
 	}
 }

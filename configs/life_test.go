@@ -92,6 +92,13 @@ func TestREL08_MistakesInSessionsAndKeysForLife(t *testing.T) {
 				"applications.b.session.confirm_by_email: needs mail.host: nobody would ever get the code",
 			},
 		},
+		"TestLOC07: an application that browsers reach past the code": {
+			"mail: {host: mail.example.com, from: sso@example.com}\n" +
+				"applications: {page: {url: 'https://page.example.com', session: {confirm_by_email: true}}, " +
+				"service: {session: {confirm_by_email: true}}, plain: {url: 'https://plain.example.com'}}",
+			[]string{"applications.page.session.confirm_by_email: needs session.confirm_by_email: browsers sign in at the house, " +
+				"which would ask for no code"},
+		},
 		"limits that are none": {
 			"throttle: {window: 25h, per_account_and_source: 0, per_account: 101, per_source: 0, requests_per_minute: -1}",
 			[]string{

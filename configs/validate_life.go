@@ -94,6 +94,7 @@ func (d *decoder) checkSigningKeys(k SigningKeys) {
 }
 
 func (d *decoder) checkMail(cfg *Config) {
+	d.checkConfirmation(cfg)
 	m := cfg.Mail
 	if m.Host == "" {
 		if m.From != "" || m.Username != "" || m.Password.Reference() != "" || m.CAFile != "" {
@@ -118,6 +119,20 @@ func (d *decoder) checkMail(cfg *Config) {
 	if m.CAFile != "" {
 		if _, err := os.Stat(cfg.File(m.CAFile)); err != nil {
 			d.wrong("mail.ca_file", "%v", err)
+		}
+	}
+}
+
+// checkConfirmation: browsers sign in at the house, and go on to every application from there. One that asks for a code where
+// the house does not would be opened without.
+func (d *decoder) checkConfirmation(cfg *Config) {
+	if cfg.Session.ConfirmByEmail {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(cfg.Applications)) {
+		if a := cfg.Applications[id]; a.Session.ConfirmByEmail && a.URL != "" {
+			d.once(join(join("applications", id), "session.confirm_by_email"),
+				"needs session.confirm_by_email: browsers sign in at the house, which would ask for no code")
 		}
 	}
 }

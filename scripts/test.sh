@@ -27,7 +27,7 @@ fi
 echo "== go test ${race[*]:-(without the race detector: no C compiler)} $* ./..."
 # -v tells about skipped tests; the filter shows a passed package in one line and a failed one in full. What the compiler
 # says belongs to no package's lines and is shown at once.
-CGO_ENABLED=${race:+1} go test ${race[@]+"${race[@]}"} -v -timeout "${SALLYPORT_TEST_TIMEOUT:-12m}" "$@" ./... 2>&1 |
+CGO_ENABLED=${race:+1} go test ${race[@]+"${race[@]}"} -v -timeout "${SALLYPORT_TEST_TIMEOUT:-25m}" "$@" ./... 2>&1 |
   tee "$log" | awk '
     /^(ok  |\?   )\t/                                { held = ""; print; fflush(); next }
     /^FAIL\t/                                        { printf "%s%s\n", held, $0; held = ""; fflush(); next }

@@ -183,6 +183,109 @@ func TestSTO01_AKeyFileThatIsNotChangedStaysAsItIs(t *testing.T) {
 	}
 }
 
+func change(t *testing.T, path string, f func(*storage.MasterKey) (*storage.MasterKey, error)) *storage.MasterKey {
+	t.Helper()
+	return step(t, func() (*storage.MasterKey, error) { return storage.ChangeMasterKey(path, f) })
+}
+
+// rotated changes the key in a file for a new one.
+func rotated(t *testing.T, path string) *storage.MasterKey {
+	t.Helper()
+	change(t, path, (*storage.MasterKey).Add)
+	change(t, path, (*storage.MasterKey).Promote)
+	return change(t, path, (*storage.MasterKey).DropOld)
+}
+
+func TestSTO02_KeysThatWereDroppedAreKeptAndComeBack(t *testing.T) {
+	path := generated(t)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	var sealed [][]byte
+	for range 3 {
+		key, err := storage.LoadMasterKey(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed = append(sealed, seal(t, key, "secret")) // by a server that hears of no change
+		rotated(t, link)
+	}
+	file, err := storage.OldKeyFile(link)
+	if err != nil || mode(t, file) != 0o600 {
+		t.Fatalf("%s: %v", file, err)
+	}
+	old, err := storage.LoadMasterKey(file)
+	if err != nil || len(keysOf(t, old)) != 3 {
+		t.Fatalf("old keys: %v", err)
+	}
+	present, err := storage.LoadMasterKey(path)
+	if err != nil || len(keysOf(t, present)) != 1 {
+		t.Fatalf("present: %v", err)
+	}
+	mine := seal(t, present, "secret")
+	if opens(t, old, mine) {
+		t.Error("the key that is in use is among the old ones")
+	}
+	for i, value := range sealed {
+		if opens(t, present, value) || !opens(t, old, value) {
+			t.Errorf("value %d: opens with the present key, or not with the old ones", i)
+		}
+	}
+	both := change(t, path, func(k *storage.MasterKey) (*storage.MasterKey, error) { return k.AddOld(old) })
+	keys := keysOf(t, both)
+	if len(keys) != 4 || !keys[3].Primary || keys[3].ID != keysOf(t, present)[0].ID {
+		t.Fatalf("keys are %+v", keys)
+	}
+	for i, value := range append(sealed, mine) {
+		if !opens(t, both, value) {
+			t.Errorf("value %d is lost", i)
+		}
+	}
+	t.Run("once, however often", func(t *testing.T) {
+		change(t, path, func(k *storage.MasterKey) (*storage.MasterKey, error) { return k.AddOld(old) })
+		change(t, path, (*storage.MasterKey).DropOld)
+		again, err := storage.LoadMasterKey(file)
+		if err != nil || len(keysOf(t, again)) != 3 {
+			t.Fatalf("old keys: %v", err)
+		}
+	})
+	t.Run("and where they cannot be kept nothing is dropped", func(t *testing.T) {
+		change(t, path, (*storage.MasterKey).Add)
+		change(t, path, (*storage.MasterKey).Promote)
+		for name, spoil := range map[string]func() error{
+			"the file is open to others": func() error { return os.Chmod(file, 0o644) },
+			"it holds something else": func() error {
+				return errors.Join(os.Chmod(file, 0o600), os.WriteFile(file, []byte("not keys"), 0o600))
+			},
+		} {
+			if err := spoil(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := storage.ChangeMasterKey(path, (*storage.MasterKey).DropOld); err == nil {
+				t.Errorf("%s: dropped", name)
+			}
+			if key, err := storage.LoadMasterKey(path); err != nil || len(keysOf(t, key)) != 2 {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+	t.Run("and no key is no key", func(t *testing.T) {
+		var none *storage.MasterKey
+		for _, try := range []func() (*storage.MasterKey, error){
+			func() (*storage.MasterKey, error) { return none.AddOld(present) },
+			func() (*storage.MasterKey, error) { return present.AddOld(none) },
+		} {
+			if _, err := try(); !errors.Is(err, identity.ErrInvalid) {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+	if _, err := storage.OldKeyFile(path + ".missing"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
 func TestSTO02_AKeyFileTellsWhenItChanged(t *testing.T) {
 	path := generated(t)
 	file := storage.KeyFile{Path: path}

@@ -3,11 +3,15 @@ package web_test
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"sallyport/audit"
+	"sallyport/broker"
+	"sallyport/mapping"
+	"sallyport/web/admin"
 )
 
 // adminRoutes lists every route of the surface, with ids that nothing has.
@@ -82,6 +86,128 @@ func TestADM01_EachRouteOfTheAdministrationWantsItsPermission(t *testing.T) {
 			}
 		}
 	})
+}
+
+// helpers adds people who hold some of the broker's permissions each: named after what they hold.
+func helpers(t *testing.T) *house {
+	t.Helper()
+	h := newHouse(t)
+	h.configure(func(s *broker.Snapshot, _ func(string) *broker.Application) {
+		roles := []mapping.Role{
+			{Name: "admin", Permissions: []string{"*:*"}},
+			{Name: "operator"},
+			{Name: "viewer"},
+			{Name: "sessions", Permissions: []string{admin.EndSessions}},
+			{Name: "keys", Permissions: []string{admin.WriteKeys}},
+			{Name: "reads", Permissions: []string{admin.ReadSessions, admin.ReadKeys}},
+			{Name: "keeper", Permissions: []string{broker.Administer}},
+		}
+		var rules []mapping.Rule
+		for _, r := range roles {
+			rules = append(rules, mapping.Rule{Provider: "*", Group: r.Name, Roles: []string{r.Name}})
+		}
+		var err error
+		if s.Mapper, err = mapping.Compile(roles, nil, rules); err != nil {
+			t.Fatal(err)
+		}
+	})
+	h.add("sven", "sessions")
+	h.add("kira", "keys")
+	h.add("rhea", "reads")
+	h.add("both", "sessions", "keys")
+	h.add("keep", "keeper")
+	return h
+}
+
+func TestADM01_EachRouteWantsAllOfItsPermissions(t *testing.T) {
+	h := helpers(t)
+	everybody := []string{"sven", "kira", "rhea", "both", "keep"}
+	tokens := map[string]string{}
+	for _, name := range everybody {
+		tokens[name] = h.token(name, "")
+	}
+	for _, c := range []struct {
+		route string
+		let   []string
+	}{
+		{"GET /sessions", []string{"rhea", "keep"}},
+		{"DELETE /sessions/none", []string{"sven", "both", "keep"}},
+		{"DELETE /tokens/none?session=none", []string{"sven", "both", "keep"}},
+		{"DELETE /tokens/none", []string{"keep"}}, // whose it is nobody knows
+		{"GET /api-keys", []string{"rhea", "keep"}},
+		{"DELETE /api-keys/none", []string{"kira", "both", "keep"}},
+		{"POST /api-keys/none/activate", []string{"kira", "both", "keep"}},
+		{"DELETE /people/nobody/access", []string{"both", "keep"}}, // ends keys too
+		{"DELETE /applications/none/access", []string{"keep"}},
+		{"DELETE /providers/none/access", []string{"keep"}},
+		{"DELETE /access", []string{"keep"}},
+	} {
+		method, path, _ := strings.Cut(c.route, " ")
+		for _, name := range everybody {
+			p := h.program().with(tokens[name], method, "/api/admin"+path, "")
+			if let := slices.Contains(c.let, name); !let {
+				p.problem(403, "permission_missing")
+			} else if p.status == 401 || p.status == 403 || p.status >= 500 {
+				t.Errorf("%s by %s: %d %s", c.route, name, p.status, p.header.Get("X-Error"))
+			}
+		}
+	}
+}
+
+func TestADM03_AHelperEndsNothingOfAnAdministrators(t *testing.T) {
+	h := helpers(t)
+	chief := h.token("root", "")
+	helper := h.token("both", "")
+	sessionOf := func(token string) string {
+		t.Helper()
+		me := h.program().with(token, "GET", "/api/auth/me", "").want(200, "").object()
+		id, _ := me["session"].(map[string]any)["id"].(string)
+		return id
+	}
+	for name, c := range map[string]struct{ status int }{
+		"root": {403}, // by a manual grant
+		"keep": {403}, // by a rule
+		"vera": {204},
+	} {
+		t.Run(name, func(t *testing.T) {
+			token := h.token(name, "")
+			key := func() string {
+				t.Helper()
+				made := h.program().with(token, "POST", "/api/auth/api-keys", `{"name":"k"}`).want(201, "").object()
+				id, _ := made["id"].(string)
+				return id
+			}
+			session, revoked := sessionOf(token), key()
+			for _, at := range []string{
+				"DELETE /tokens/some?session=" + session, "DELETE /api-keys/" + revoked, "DELETE /sessions/" + session,
+			} {
+				method, path, _ := strings.Cut(at, " ")
+				p := h.program().with(helper, method, "/api/admin"+path, "")
+				if p.status != c.status || c.status == 403 && p.header.Get("X-Error") != "permission_missing" {
+					t.Errorf("%s: %d %s", at, p.status, p.header.Get("X-Error"))
+				}
+			}
+			if c.status == 204 {
+				h.poll()
+				token = h.token(name, "")
+			}
+			if p := h.program().with(helper, "POST", "/api/admin/api-keys/"+key()+"/activate", ""); c.status == 403 {
+				p.problem(403, "permission_missing")
+			} else {
+				p.problem(409, "key_not_suspended")
+			}
+			if p := h.program().with(helper, "DELETE", "/api/admin/people/"+name+"/access", ""); p.status != c.status {
+				t.Errorf("everything: %d", p.status)
+			}
+			h.poll()
+			if lives := h.program().with(token, "GET", "/api/auth/me", "").status == 200; lives != (c.status == 403) {
+				t.Errorf("the session lives: %t", lives)
+			}
+			if c.status == 403 { // who administers ends those of another who does
+				h.program().with(chief, "DELETE", "/api/admin/api-keys/"+revoked, "").want(204, "")
+			}
+		})
+	}
 }
 
 func TestSES04_AnAdministratorEndsAnything(t *testing.T) {

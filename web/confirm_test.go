@@ -187,7 +187,7 @@ func TestConfirm_AnotherCodeIsSentAndTheOneBeforeIsOver(t *testing.T) {
 	second := codeIn(t, post)
 	b.enter(p, first).want(401, "code_wrong")
 	b.enter(p, second).want(200, "").shows("Lena")
-	for range 3 {
+	for range 5 {
 		again := h.browser()
 		again.signIn(again.visit("/login"), "lena")
 		codeIn(t, post)
@@ -195,6 +195,9 @@ func TestConfirm_AnotherCodeIsSentAndTheOneBeforeIsOver(t *testing.T) {
 	last := h.browser()
 	last.signIn(last.visit("/login"), "lena").want(429, "too_many_codes")
 	post.None(t)
+	// DOS-05: a browser that confirmed a sign-in of hers before has a share of its own.
+	p = b.signIn(b.visit("/login?choose=1"), "lena")
+	b.enter(p, codeIn(t, post)).want(200, "").shows("Lena")
 }
 
 func TestConfirm_ACodeDoesNotLiveForever(t *testing.T) {
@@ -215,6 +218,10 @@ func TestConfirm_OfAProvidersSignInToo(t *testing.T) {
 		}
 	}})
 	t.Run("by redirect", func(t *testing.T) {
+		h.codes["alice"] = identity.Identity{
+			Subject: "a-1", Username: "alice", Name: "Alice Ahlborn", Email: "alice@partner.example", EmailVerified: true,
+			Groups: []string{"operator"},
+		}
 		b := h.browser()
 		p := b.viaProvider(b.visit("/login?choose=1"), "idp-a", "alice")
 		if p.url.Path != "/login/confirm" {
@@ -227,7 +234,7 @@ func TestConfirm_OfAProvidersSignInToo(t *testing.T) {
 		b.enter(b.signIn(b.visit("/login"), "lena"), codeIn(t, post)).want(200, "")
 		old := b.copy()
 		h.codes["sam"] = identity.Identity{
-			Subject: "s-1", Username: "sam", Name: "Sam Sommer", Email: "sam@contoso.example", Groups: []string{"viewer"},
+			Subject: "s-1", Username: "sam", Name: "Sam Sommer", Email: "sam@contoso.example", EmailVerified: true, Groups: []string{"viewer"},
 		}
 		acs, form := b.leaves("saml-a", "sam")
 		p := b.postFrom(samlSite, acs, form)
@@ -239,6 +246,14 @@ func TestConfirm_OfAProvidersSignInToo(t *testing.T) {
 		if q := old.visit("/me"); q.url.Path != "/login" {
 			t.Errorf("SES-02: the old cookie opens %s", q.url)
 		}
+	})
+	t.Run("an address that the provider does not vouch for gets no code", func(t *testing.T) {
+		h.codes["nora"] = identity.Identity{
+			Subject: "n-1", Username: "nora", Email: "nora@partner.example", Groups: []string{"viewer"},
+		}
+		b := h.browser()
+		b.viaProvider(b.visit("/login?choose=1"), "idp-a", "nora").want(403, "email_missing")
+		post.None(t)
 	})
 	t.Run("who has no address is told so", func(t *testing.T) {
 		b := h.browser()
@@ -321,7 +336,7 @@ func TestKEY03_AKeyIsConfirmedOnThePage(t *testing.T) {
 	}
 }
 
-func TestLOC07_AnAPIsSignInIsConfirmedWithTheTokenThatWaits(t *testing.T) {
+func TestLOC07_AnAPIsSignInIsConfirmedByWhomItAnswered(t *testing.T) {
 	h, post := mailHouse(t, plan{})
 	call := func(method, path, bearer string, body map[string]string) (int, map[string]any) {
 		t.Helper()
@@ -347,8 +362,13 @@ func TestLOC07_AnAPIsSignInIsConfirmedWithTheTokenThatWaits(t *testing.T) {
 		status, out := call(http.MethodPost, "/api/auth/login", "", map[string]string{"username": name, "password": password(name)})
 		id, _ = out["verification_id"].(string)
 		token, _ = out["access_token"].(string)
-		if status != http.StatusAccepted || id == "" || token == "" || out["refresh_token"] != nil {
+		if status != http.StatusAccepted || id == "" || out["refresh_token"] != nil || out["user"] != nil ||
+			out["token_type"] != "Bearer" || out["expires_in"] != 600.0 {
 			t.Fatalf("sign-in: %d %v", status, out)
+		}
+		// No JWT: whoever verifies those by the JWK set would take it before the code.
+		if !regexp.MustCompile(`^sppc_[A-Za-z0-9_-]{43}$`).MatchString(token) {
+			t.Fatalf("waits with %q", token)
 		}
 		return id, token
 	}
@@ -385,9 +405,27 @@ func TestLOC07_AnAPIsSignInIsConfirmedWithTheTokenThatWaits(t *testing.T) {
 	if status != http.StatusOK || out["refresh_token"] == nil || out["access_token"] == nil {
 		t.Fatalf("%d %v", status, out)
 	}
-	for _, good := range []string{token, out["access_token"].(string)} {
-		if status, _ := call(http.MethodGet, "/api/auth/me", good, nil); status != http.StatusOK {
-			t.Errorf("a confirmed token: %d", status)
-		}
+	if status, _ := call(http.MethodGet, "/api/auth/me", out["access_token"].(string), nil); status != http.StatusOK {
+		t.Errorf("a confirmed token: %d", status)
 	}
+	if status, _ := call(http.MethodGet, "/api/auth/me", token, nil); status != http.StatusUnauthorized {
+		t.Errorf("what waited opens: %d", status)
+	}
+	if status, out := confirm(token, "12345678"); status != http.StatusUnauthorized || out["code"] != "credential_invalid" {
+		t.Errorf("what waited, again: %d %v", status, out)
+	}
+	t.Run("it is refused as a cookie, and in an address", func(t *testing.T) {
+		_, token := login("vera")
+		codeIn(t, post)
+		program := h.program()
+		r := program.request(http.MethodGet, "/api/auth/me", nil)
+		r.Header.Set("Cookie", wire.CookieName(h.broker.Current().SelfApplication)+"="+token)
+		if p := program.do(r); p.status != http.StatusUnauthorized {
+			t.Errorf("as a cookie: %d", p.status)
+		}
+		r = program.request(http.MethodGet, "/api/auth/me?access_token="+token, nil)
+		if p := program.do(r); p.status != http.StatusBadRequest {
+			t.Errorf("in an address: %d", p.status)
+		}
+	})
 }

@@ -88,6 +88,59 @@ func TestAReadOnlyKeyChangesNothingAtAnySurface(t *testing.T) {
 	h.program().with(own, "POST", "/api/auth/logout", "").problem(403, "key_read_only")
 }
 
+func TestKEY02_AReadOnlyKeyOpensNoConnectionThatCarriesMore(t *testing.T) {
+	app := newEcho(t)
+	h := gatewayHouse(t, behind(t, app.url()))
+	_, reads := h.keyWith(`"read_only":true,"application":"app"`)
+	_, writes := h.keyWith(`"application":"app"`)
+	const get = "GET /socket HTTP/1.1\r\nHost: app.localhost\r\nOrigin: http://app.localhost"
+	t.Run("through the gateway", func(t *testing.T) {
+		for name, headers := range map[string][]string{
+			"an upgrade":  {"Upgrade: WebSocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="},
+			"half of one": {"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="},
+		} {
+			t.Run(name, func(t *testing.T) {
+				h.raw(append([]string{get, "X-Api-Key: " + reads}, headers...)...).problem(403, "key_read_only")
+				h.raw(append([]string{get, "X-Api-Key: " + writes}, headers...)...).want(200, "").shows("Sec-Websocket-Key")
+			})
+		}
+	})
+	t.Run("an upgrade to something else is no upgrade at the gateway", func(t *testing.T) {
+		p := h.raw(get, "X-Api-Key: "+reads, "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__").want(200, "")
+		if strings.Contains(strings.ToLower(p.body), "h2c") {
+			t.Errorf("the application got %s", p.body)
+		}
+	})
+	t.Run("before a proxy that tells of it", func(t *testing.T) {
+		const at = "http://app.localhost/socket"
+		for _, told := range [][2]string{
+			{"Upgrade", "websocket"}, {"Upgrade", "h2c"}, {"Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="},
+		} {
+			ask := func(key string) *page {
+				return h.program().ask(at, "X-Api-Key", key, "X-Original-Method", "GET", told[0], told[1])
+			}
+			ask(reads).problem(403, "key_read_only")
+			ask(writes).want(204, "")
+		}
+	})
+}
+
+func TestKEY02_NoOtherMethodThanTheDecidedOneArrivesWithAReadOnlyKey(t *testing.T) {
+	app := newEcho(t)
+	h := gatewayHouse(t, behind(t, app.url()))
+	_, reads := h.keyWith(`"read_only":true,"application":"app"`)
+	_, writes := h.keyWith(`"application":"app"`)
+	for _, name := range []string{"X-HTTP-Method-Override", "x_http_method", "X.Method.Override"} {
+		send := func(key string) *page {
+			return h.raw("GET /x HTTP/1.1\r\nHost: app.localhost", "X-Api-Key: "+key, name+": DELETE").want(200, "")
+		}
+		if p := send(reads); strings.Contains(p.body, "DELETE") {
+			t.Errorf("%s: the application got %s", name, p.body)
+		}
+		send(writes).shows("DELETE") // without rules this is between the client and the application
+	}
+}
+
 func TestAKeysOwnRateHoldsAtEverySurface(t *testing.T) {
 	app := newEcho(t)
 	h := gatewayHouse(t, behind(t, app.url()))

@@ -274,24 +274,33 @@ func TestRevocationsAreStreamedWithinTwoSeconds(t *testing.T) {
 	})
 }
 
-func TestDOS01_OneProcessServesSoManyStreamsAndNoMore(t *testing.T) {
+func TestDOS01_OneAccountHasSoManyStreamsAndNoMore(t *testing.T) {
 	h := newHouse(t)
 	root, _ := h.begin("root", "")
-	var open []*http.Response
-	for range 64 {
-		a, _ := h.stream(root, "", "")
-		if a.StatusCode != http.StatusOK {
-			t.Fatalf("%d", a.StatusCode)
+	first, second := h.keyFor("lena", "app"), h.keyFor("lena", "app")
+	opens := func(credential, query string, n int) {
+		t.Helper()
+		for range n {
+			if a, _ := h.stream(credential, query, ""); a.StatusCode != http.StatusOK {
+				t.Fatalf("%d", a.StatusCode)
+			}
 		}
-		open = append(open, a)
 	}
-	if a, _ := h.stream(root, "", ""); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("X-Error") != "too_many_streams" {
-		t.Fatalf("%d %s", a.StatusCode, a.Header.Get("X-Error"))
+	refuses := func(credential, query string) {
+		t.Helper()
+		a, _ := h.stream(credential, query, "")
+		if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("X-Error") != "too_many_streams" {
+			t.Fatalf("%d %s", a.StatusCode, a.Header.Get("X-Error"))
+		}
+		h.feed(credential, query).want(200, "")
 	}
-	h.feed(root, "").want(200, "")
-	for _, a := range open {
-		_ = a.Body.Close()
+	opens(first, "?application=app", 3)
+	opens(second, "?application=app", 1)
+	for _, key := range []string{first, second} { // one account, whatever it shows
+		refuses(key, "?application=app")
 	}
+	opens(root, "", 4)
+	refuses(root, "")
 }
 
 // ticket is one for the session of an access token.

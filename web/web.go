@@ -21,6 +21,7 @@ import (
 	"sallyport/web/op"
 	"sallyport/web/pages"
 	"sallyport/web/static"
+	"sallyport/web/templates"
 	"sallyport/web/wire"
 )
 
@@ -32,25 +33,24 @@ type surface struct {
 	name   string
 	page   bool
 	routes map[string]wire.Handler
-	// shown names routes whose secret stands in the body: a good one is not counted against who shows it.
-	shown func(pattern string) bool
+	// bound says which requests count against their source, bounds of which routes others do.
+	bound  wire.Bound
+	bounds map[string]wire.Bound
 	// body in bytes; zero: maxBody.
 	body int64
-	// free surfaces are not limited for those whom nobody knows: what costs nothing, and what proxies ask about everybody.
-	free bool
 }
 
 // issuerSurfaces lists what answers on the issuer's host.
 func issuerSurfaces(h *wire.House, profile *broker.Profile) []surface {
 	return []surface{
-		{name: "pages", page: true, routes: pages.New(h).Routes()},
-		{name: "saml", page: true, routes: pages.New(h).ACS(), body: pages.MaxACS},
-		{name: "api", routes: api.New(h, profile).Routes(), shown: api.New(h, profile).TakesSecret},
+		{name: "pages", page: true, routes: pages.New(h).Routes(), bounds: signInBounds()},
+		{name: "saml", page: true, routes: pages.New(h).ACS(), bound: wire.Always, body: pages.MaxACS},
+		{name: "api", routes: api.New(h, profile).Routes(), bounds: apiBounds(profile)},
 		{name: "admin", routes: admin.New(h, profile).Routes()},
-		{name: "op", free: true, routes: map[string]wire.Handler{"GET /.well-known/jwks.json": op.JWKS(h)}},
-		{name: "authz", free: true, routes: authz.Surface(h)},
-		{name: "embed", page: true, free: true, routes: embed.New(h).Scripts()},
-		{name: "static", page: true, free: true, routes: map[string]wire.Handler{
+		{name: "op", bound: wire.Never, routes: map[string]wire.Handler{"GET /.well-known/jwks.json": op.JWKS(h)}},
+		{name: "authz", bound: wire.Never, routes: authz.Surface(h)},
+		{name: "embed", page: true, bound: wire.Never, routes: embed.New(h).Scripts()},
+		{name: "static", page: true, bound: wire.Never, routes: map[string]wire.Handler{
 			"GET " + static.Prefix: told(static.Handler()),
 			"GET /robots.txt":      told(static.Robots()),
 		}},
@@ -63,8 +63,46 @@ func hostSurfaces(h *wire.House) []surface {
 	return []surface{
 		{name: "host", page: true, routes: host.New(h).Routes()},
 		{name: "embed", page: true, routes: embed.New(h).Routes(), body: embed.MaxBody},
-		{name: "static", page: true, free: true, routes: map[string]wire.Handler{"GET " + HostStatic + static.Prefix: told(files)}},
+		{name: "static", page: true, bound: wire.Never, routes: map[string]wire.Handler{"GET " + HostStatic + static.Prefix: told(files)}},
 	}
+}
+
+// signInBounds are those of the pages on the way in. GET /login and /login/next stay out: who is signed in passes there on
+// the way to each application.
+func signInBounds() map[string]wire.Bound {
+	return map[string]wire.Bound{
+		"POST " + templates.PathLogin:     wire.Always,
+		"GET " + templates.PathPassword:   wire.Always,
+		"POST " + templates.PathPassword:  wire.Always,
+		"GET " + templates.PathConfirm:    wire.Always,
+		"POST " + templates.PathConfirm:   wire.Always,
+		"POST " + templates.PathSendAgain: wire.Always,
+		"GET /login/continue/{provider}":  wire.Always,
+		"GET /callback/{provider}":        wire.Always,
+		"GET " + templates.PathSetup:      wire.Always,
+		"POST " + templates.PathSetup:     wire.Always,
+	}
+}
+
+// apiBounds are those of the API's routes where no credential counts, as the profile spells them.
+func apiBounds(p *broker.Profile) map[string]wire.Bound {
+	bounds := map[string]wire.Bound{}
+	for _, r := range []struct {
+		method, name string
+		bound        wire.Bound
+	}{
+		{http.MethodPost, "login", wire.Always},
+		{http.MethodPost, "confirm", wire.Always},
+		{http.MethodPost, "refresh", wire.Refusals},
+		{http.MethodPost, "revoke", wire.Always},
+		{http.MethodGet, "csrf", wire.Always},
+		{http.MethodGet, "sso_login", wire.Always},
+	} {
+		if path, ok := p.Routes[r.name]; ok {
+			bounds[r.method+" "+p.BasePath+path] = r.bound
+		}
+	}
+	return bounds
 }
 
 // Handler serves all surfaces.
@@ -91,17 +129,14 @@ func New(h *wire.House, profile *broker.Profile) *Handler {
 func (h *Handler) mount(mux *http.ServeMux, where string, all []surface) {
 	for _, s := range all {
 		for _, pattern := range slices.Sorted(maps.Keys(s.routes)) {
-			wrap, limit := h.house.API, h.limits.API
+			wrap, bound := h.house.API, s.bound
 			if s.page {
-				wrap, limit = h.house.Page, h.limits.Page
+				wrap = h.house.Page
 			}
-			handler := s.routes[pattern]
-			if s.shown != nil && s.shown(pattern) {
-				limit = h.limits.Shown
+			if own, other := s.bounds[pattern]; other {
+				bound = own
 			}
-			if !s.free {
-				handler = limit(handler)
-			}
+			handler := h.limits.Bound(bound, s.routes[pattern])
 			mux.Handle(pattern, route{bounded(wrap(s.name, handler), cmp.Or(s.body, maxBody))})
 			h.routes = append(h.routes, where+" "+pattern)
 		}

@@ -51,7 +51,8 @@ type Cutoff struct {
 
 // RevocationStore keeps what ended before its time.
 type RevocationStore interface {
-	// RevokeToken remembers a token until it would have expired: identity.ErrConflict when it is known already.
+	// RevokeToken remembers a token of a session, or of none that is known, until it would have expired:
+	// identity.ErrConflict when these two are known, and will be for as long.
 	RevokeToken(ctx context.Context, t RevokedToken) error
 	// RevokedTokens lists the jti of a session's revoked tokens that have not expired; those of no known session for "".
 	RevokedTokens(ctx context.Context, sessionID string, now time.Time) ([]string, error)
@@ -67,4 +68,8 @@ type RevocationStore interface {
 	// SessionsCutOff and KeysCutOff list up to limit living ones that a cut-off is about; of keys only ID and AccountID.
 	SessionsCutOff(ctx context.Context, c Cutoff, limit int) ([]string, error)
 	KeysCutOff(ctx context.Context, c Cutoff, limit int) ([]Key, error)
+	// SessionsAhead and KeysAhead list all living ones that a cut-off would be about, had they not begun after it; of keys
+	// only ID and AccountID.
+	SessionsAhead(ctx context.Context, c Cutoff) ([]string, error)
+	KeysAhead(ctx context.Context, c Cutoff) ([]Key, error)
 }

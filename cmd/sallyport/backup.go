@@ -202,12 +202,30 @@ func report(c *console, config *configs.Config, done sqlstore.Restored) error {
 	_, err := fmt.Fprintf(c.out, `restored %d rows, as of %s, into %s
 ended: %d sessions, %d one-use codes, %d refresh tokens, %d API keys that were never confirmed
 suspended: %d API keys
+dropped: %d signing keys
 
 Everybody signs in again. API keys open nothing until an administrator has looked at each of them
 and activates it: sallyport key activate ID.
+New signing keys are made when a server starts. Whoever has a copy of a shared one needs the new one.
 People who were disabled, and rights that were taken away, after %[2]s are as they were then:
 do it again.
 `, done.Total(), done.MadeAt.UTC().Format(time.RFC3339), storePlace(config), done.SessionsEnded, done.CodesSpent,
-		done.TokensDropped, done.KeysEnded, done.KeysSuspended)
-	return err
+		done.TokensDropped, done.KeysEnded, done.KeysSuspended, done.SigningKeysDropped)
+	if err != nil || len(done.PinnedKeys) == 0 {
+		return err
+	}
+	return reportPinned(c, done)
+}
+
+// reportPinned names the keys that sign as before, whatever happened to them since.
+func reportPinned(c *console, done sqlstore.Restored) error {
+	_, _ = fmt.Fprintf(c.out, "\nThese signing keys of pinned applications are in force again, because copies of them are in use.\n"+
+		"Withdraw each that was revoked after %s, before a server starts:\n", done.MadeAt.UTC().Format(time.RFC3339))
+	for _, k := range done.PinnedKeys {
+		_, err := fmt.Fprintf(c.out, "  sallyport signing-key revoke %s   # %s, %s\n", k.ID, k.Application, k.State)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

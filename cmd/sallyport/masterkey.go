@@ -21,6 +21,9 @@ const (
 	resealBatch = 100
 	// resealRounds bounds how often values are looked for that servers sealed with the old key meanwhile.
 	resealRounds = 3
+	// looksAgain is after how many looks, each 5 s apart, a server holds an unchanged key against the store again, and
+	// repeats what it cannot take: a file that a mount hides from it looks unchanged for ever.
+	looksAgain = 12
 )
 
 type masterKeyCmd struct {
@@ -119,16 +122,45 @@ func (masterKeyStatusCmd) Run(ctx context.Context, c *console, flags *cli) error
 	})
 }
 
-type masterKeyAddCmd struct{}
+type masterKeyAddCmd struct {
+	From string `placeholder:"FILE" help:"Bring back the keys of this file instead, to open what they sealed."`
+}
 
 // Run changes the file alone.
-func (masterKeyAddCmd) Run(ctx context.Context, c *console, flags *cli) error {
+func (a masterKeyAddCmd) Run(ctx context.Context, c *console, flags *cli) error {
 	return withKeyFile(ctx, c, flags, func(_ keptStore, file string) error {
+		if a.From != "" {
+			return addOld(c, file, a.From)
+		}
 		if _, err := addKey(c, file); err != nil {
 			return err
 		}
 		return next(c, "promote")
 	})
+}
+
+// addOld brings keys back that were dropped.
+func addOld(c *console, file, from string) error {
+	former, err := storage.LoadMasterKey(from)
+	if err != nil {
+		return err
+	}
+	added := 0
+	_, err = storage.ChangeMasterKey(file, func(key *storage.MasterKey) (*storage.MasterKey, error) {
+		made, err := key.AddOld(former)
+		if err != nil {
+			return nil, err
+		}
+		before, err1 := key.Keys()
+		after, err2 := made.Keys()
+		added = len(after) - len(before)
+		return made, errors.Join(err1, err2)
+	})
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(c.out, "added %d keys of %s to %s; they open, and seal nothing\n", added, from, file)
+	return next(c, "reseal")
 }
 
 // next names the command that follows.
@@ -252,7 +284,17 @@ func dropOld(ctx context.Context, c *console, s keptStore, file string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(c.out, "dropped %d old keys; keep them as long as you keep backups that were made with them\n", dropped)
+	if dropped == 0 {
+		_, err = fmt.Fprintln(c.out, "dropped 0 old keys")
+		return err
+	}
+	kept, err := storage.OldKeyFile(file)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(c.out, "dropped %d old keys; they are kept in %s.\nDestroy that file when every server has said "+
+		"\"master key changed\", sallyport master-key status shows\nnothing missing a day later, and no backup is left that "+
+		"was made with them.\n", dropped, kept)
 	return err
 }
 
@@ -333,9 +375,10 @@ func (r masterKeyRotateCmd) wait(ctx context.Context, c *console) error {
 
 // keyWatch has a server use its master key's file as it changes. It belongs to one goroutine.
 type keyWatch struct {
-	file   storage.KeyFile
-	looked bool
-	said   string
+	file  storage.KeyFile
+	keys  []storage.KeyInfo // in use; nil: none yet
+	looks int
+	said  string
 }
 
 // newKeyWatch watches nothing where the key does not come from a file.
@@ -343,27 +386,39 @@ func newKeyWatch(config *configs.Config) *keyWatch {
 	return &keyWatch{file: storage.KeyFile{Path: config.MasterKeyFile()}}
 }
 
-// look takes a changed key. One that is no good changes nothing and is told once.
+// look takes a changed key. One that is no good, or does not fit the store any more, changes nothing, and is told again
+// every minute for as long as it stays so.
 func (w *keyWatch) look(ctx context.Context, log *slog.Logger, use func(context.Context, *storage.MasterKey) error) {
 	if w.file.Path == "" {
 		return
 	}
-	var id storage.KeyID
+	if w.looks++; w.looks%looksAgain == 0 {
+		w.file, w.said = storage.KeyFile{Path: w.file.Path}, ""
+	}
+	var keys []storage.KeyInfo
+	var seals storage.KeyID
 	taken, err := w.file.Look(func(key *storage.MasterKey) (err error) {
-		if id, err = sealing(key); err != nil {
+		if seals, err = sealing(key); err != nil {
+			return err
+		}
+		if keys, err = key.Keys(); err != nil {
 			return err
 		}
 		return use(ctx, key)
 	})
-	switch {
-	case err != nil && err.Error() != w.said:
-		log.ErrorContext(ctx, "master key not taken, the earlier one stays in use", "err", err)
-	case taken && w.looked:
-		log.InfoContext(ctx, "master key changed", "seals", id.String())
-	}
-	w.looked = w.looked || taken
-	w.said = ""
 	if err != nil {
+		if err.Error() != w.said {
+			log.ErrorContext(ctx, "master key not taken, the earlier one stays in use", "err", err)
+		}
 		w.said = err.Error()
+		return
 	}
+	w.said = ""
+	if !taken {
+		return
+	}
+	if w.keys != nil && !slices.Equal(keys, w.keys) {
+		log.InfoContext(ctx, "master key changed", "seals", seals.String())
+	}
+	w.keys = keys
 }

@@ -30,11 +30,14 @@ import (
 // lookEvery is how often the configuration's content is looked at.
 const lookEvery = 5 * time.Second
 
-// drain is how long requests under way may take once the process is asked to stop (REL-09).
-const drain = 15 * time.Second
-
-// longest is how much of that a request may take before its context ends: streams would go on for ever.
-const longest = 10 * time.Second
+// What a process that is asked to stop may still take (REL-09): twenty seconds in all, with the hand-off, and with what is
+// written down at the end.
+const (
+	// drain is how long requests under way may take; what is not done by then is cut off.
+	drain = 12 * time.Second
+	// longest is how much of that a request may take before its context ends: streams would go on for ever.
+	longest = 8 * time.Second
+)
 
 // handOff is how long a process that is asked to stop goes on taking requests where others share its database: whatever
 // stands before them needs a moment to see that it is not ready any more, and what it sends meanwhile must not be lost.
@@ -71,6 +74,7 @@ type server struct {
 	config   *configs.Config
 	file     string
 	stopping atomic.Bool
+	leaving  chan struct{} // closed when streams shall end
 	refused  atomic.Bool // the configuration on disk
 	ready    func()      // called once the listeners are open; nil: nobody waits
 }
@@ -78,6 +82,7 @@ type server struct {
 // serve answers on the listener until ctx ends. front, when given, wraps the surfaces (the demo puts applications
 // beside them).
 func (s *server) serve(ctx context.Context, listener net.Listener, front func(http.Handler) http.Handler) error {
+	s.leaving = make(chan struct{})
 	surfaces, err := s.surfaces(ctx)
 	if err != nil {
 		return errors.Join(err, listener.Close())
@@ -123,13 +128,24 @@ func (s *server) serve(ctx context.Context, listener net.Listener, front func(ht
 		case err = <-failed:
 		}
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
-	defer cancel()
+	close(s.leaving)
 	defer time.AfterFunc(longest, endRequests).Stop()
-	err = errors.Join(err, main.Shutdown(last), operations.Shutdown(last))
+	err = errors.Join(err, s.finish(ctx, main, drain), s.finish(ctx, operations, time.Second))
 	stop()
 	work.Wait()
 	s.log.Info("stopped")
+	return err
+}
+
+// finish lets requests under way finish, and cuts off those that take too long, such as one whose body never comes.
+func (s *server) finish(ctx context.Context, server *http.Server, within time.Duration) error {
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+	defer cancel()
+	err := server.Shutdown(last)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.WarnContext(last, "requests that took too long were cut off")
+		return server.Close()
+	}
 	return err
 }
 
@@ -181,7 +197,7 @@ func (s *server) surfaces(ctx context.Context) (http.Handler, error) {
 	return web.New(&wire.House{
 		Broker: s.broker, Log: s.log, Now: s.now, Pages: pages, HostPages: hostPages,
 		Flows: wire.NewFlows(keys, s.now), Guard: wire.NewGuard(keys.CSRF),
-		TrustedProxies: prefixes(s.config.Server.TrustedProxies), Count: s.metrics.Answer,
+		TrustedProxies: prefixes(s.config.Server.TrustedProxies), Count: s.metrics.Answer, Leaving: s.leaving,
 	}, s.broker.Current().SelfApplication.Profile), nil
 }
 

@@ -100,8 +100,6 @@ func then(k broker.SigningKey) string {
 		return "stays until somebody changes it"
 	case k.State == tokens.KeyRetired:
 		return "deleted after " + stamp(k.Due)
-	case !k.Used:
-		return "retired after " + stamp(k.Due)
 	case k.State == tokens.KeyCurrent:
 		return "signs until " + stamp(k.Due)
 	default:

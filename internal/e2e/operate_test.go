@@ -174,3 +174,27 @@ func TestREL09_SIGTERMLetsARequestUnderWayFinish(t *testing.T) {
 	}
 	w.server.gone(t)
 }
+
+func TestREL09_ARequestThatNeverEndsKeepsNoProcess(t *testing.T) {
+	w := newWorld(t, options{})
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.1"+w.issuer[strings.LastIndex(w.issuer, ":"):])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, err = fmt.Fprintf(conn, "POST /api/auth/login HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"+
+		"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n", host(w.issuer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("the handler does not wait for the body: %q %v", line, err)
+	}
+	begun := time.Now()
+	if code := w.stopServer(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if took := time.Since(begun); took > 20*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}

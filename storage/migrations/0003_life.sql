@@ -23,8 +23,9 @@ CREATE INDEX api_keys_provider ON api_keys (provider, id) WHERE ended_at IS NULL
 
 -- application: whom the key is pinned to; '' for those that all others share.
 ALTER TABLE signing_keys ADD COLUMN application TEXT NOT NULL DEFAULT '';
+-- Under another name: not every engine makes an index anew in the transaction that dropped one of that name.
+CREATE UNIQUE INDEX signing_keys_one_each ON signing_keys (application, algorithm, state) WHERE state IN ('next', 'current');
 DROP INDEX signing_keys_one;
-CREATE UNIQUE INDEX signing_keys_one ON signing_keys (application, algorithm, state) WHERE state IN ('next', 'current');
 
 -- One row for each refresh token that was issued; used ones stay until the session is over, so that their reuse is seen.
 -- token_id and token_expires_at are those of the access token issued with it. answer_sealed is what its taker was
@@ -44,14 +45,16 @@ CREATE INDEX refresh_tokens_session ON refresh_tokens (session_id);
 CREATE INDEX refresh_tokens_expires ON refresh_tokens (expires_at);
 CREATE INDEX refresh_tokens_answered ON refresh_tokens (used_at) WHERE answer_sealed IS NOT NULL;
 
--- Access tokens that died before their time, by jti. session_id is '' where nobody told whose they are, application ''
--- where it could be anybody's.
+-- Access tokens that died before their time, by jti and sid: an application with a secret chooses the jti of its own tokens,
+-- and must not take the place of another's. session_id is '' where nobody told whose they are, application '' where it
+-- could be anybody's.
 CREATE TABLE revoked_tokens (
-    id          TEXT   NOT NULL PRIMARY KEY,
+    id          TEXT   NOT NULL,
     session_id  TEXT   NOT NULL,
     application TEXT   NOT NULL,
     revoked_at  BIGINT NOT NULL,
-    expires_at  BIGINT NOT NULL
+    expires_at  BIGINT NOT NULL,
+    PRIMARY KEY (id, session_id)
 );
 CREATE INDEX revoked_tokens_session ON revoked_tokens (session_id);
 CREATE INDEX revoked_tokens_revoked ON revoked_tokens (revoked_at);

@@ -28,7 +28,9 @@ WHERE hash IN (SELECT r.hash FROM refresh_tokens r WHERE r.expires_at <= $1 ORDE
 
 -- name: CleanRevokedTokens :execrows
 DELETE FROM revoked_tokens
-WHERE id IN (SELECT r.id FROM revoked_tokens r WHERE r.expires_at <= $1 ORDER BY r.expires_at LIMIT $2);
+WHERE (id, session_id) IN (
+    SELECT r.id, r.session_id FROM revoked_tokens r WHERE r.expires_at <= $1 ORDER BY r.expires_at LIMIT $2
+);
 
 -- name: CleanFailures :execrows
 DELETE FROM failures WHERE key IN (SELECT f.key FROM failures f WHERE f.until <= $1 ORDER BY f.until LIMIT $2);

@@ -14,10 +14,13 @@ WHERE hash IN (
     ORDER BY r.used_at LIMIT $1
 );
 
+-- Only what is remembered as long already is known.
 -- name: RevokeToken :execrows
 INSERT INTO revoked_tokens (id, session_id, application, revoked_at, expires_at)
 VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT DO NOTHING;
+ON CONFLICT (id, session_id) DO UPDATE
+SET application = excluded.application, revoked_at = excluded.revoked_at, expires_at = excluded.expires_at
+WHERE revoked_tokens.expires_at < excluded.expires_at;
 
 -- name: RevokedTokens :many
 SELECT id FROM revoked_tokens WHERE session_id = $1 AND expires_at > $2 ORDER BY id;
@@ -75,3 +78,17 @@ ORDER BY id LIMIT $1;
 SELECT id, account_id FROM api_keys
 WHERE provider = sqlc.arg(provider) AND ended_at IS NULL AND created_at <= sqlc.arg(at)
 ORDER BY id LIMIT $1;
+
+-- name: SessionsAhead :many
+SELECT id FROM sessions
+WHERE ended_at IS NULL AND created_at > sqlc.arg(at)
+  AND (application = sqlc.narg(application) OR sqlc.narg(application) IS NULL)
+  AND (provider = sqlc.narg(provider) OR sqlc.narg(provider) IS NULL)
+ORDER BY id;
+
+-- name: KeysAhead :many
+SELECT id, account_id FROM api_keys
+WHERE ended_at IS NULL AND created_at > sqlc.arg(at)
+  AND (application = sqlc.narg(application) OR sqlc.narg(application) IS NULL)
+  AND (provider = sqlc.narg(provider) OR sqlc.narg(provider) IS NULL)
+ORDER BY id;

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"sallyport/broker"
 	"sallyport/identity"
@@ -38,7 +39,9 @@ func (s *Store) checkMasterKey(ctx context.Context) error {
 }
 
 // UseMasterKey seals and opens with another master key from now on, without a stop: one with a key added, another one
-// promoted, or old ones dropped. One that does not open this store is ErrWrongMasterKey, and the former stays in use.
+// promoted, or old ones dropped. One that does not open this store is ErrWrongMasterKey; one that would seal with an older
+// key than the store was resealed with is identity.ErrConflict, since that key may be dropped any moment. The former stays
+// in use then.
 func (s *Store) UseMasterKey(ctx context.Context, key *storage.MasterKey) error {
 	sealer, err := storage.NewSealer(key)
 	if err != nil {
@@ -49,12 +52,41 @@ func (s *Store) UseMasterKey(ctx context.Context, key *storage.MasterKey) error 
 		if !ok {
 			return fmt.Errorf("transaction is a %T", btx)
 		}
-		return t.openCanary(ctx, sealer)
+		if err := t.openCanary(ctx, sealer); err != nil {
+			return err
+		}
+		sealed, err := t.meta(ctx, canaryRow)
+		if err != nil {
+			return err
+		}
+		return notBehind(key, sealed)
 	})
 	if err != nil {
 		return err
 	}
 	return s.sealer.Use(key)
+}
+
+// notBehind refuses a copy of the master key that missed a promotion: the store holds a value of a newer key than the one
+// that seals in it.
+func notBehind(key *storage.MasterKey, sealed []byte) error {
+	id, err := storage.SealedWith(sealed)
+	if err != nil {
+		return err
+	}
+	keys, err := key.Keys()
+	if err != nil {
+		return err
+	}
+	for _, k := range slices.Backward(keys) {
+		switch {
+		case k.Primary:
+			return nil
+		case k.ID == id:
+			return fmt.Errorf("this copy of the master key is from before key %s was promoted: %w", id, identity.ErrConflict)
+		}
+	}
+	return nil
 }
 
 // openCanary answers identity.ErrNotFound where there is none.

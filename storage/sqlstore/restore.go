@@ -14,6 +14,7 @@ import (
 	"sallyport/identity"
 	"sallyport/storage/migrations"
 	"sallyport/storage/sqlstore/internal/db"
+	"sallyport/tokens"
 )
 
 const (
@@ -32,12 +33,24 @@ type Restored struct {
 	SessionsEnded, CodesSpent, TokensDropped int64
 	// KeysSuspended counts API keys that wait for an administrator, KeysEnded those that were never confirmed.
 	KeysSuspended, KeysEnded int64
+	// SigningKeysDropped counts the signing keys that new ones take the place of.
+	SigningKeysDropped int64
+	// PinnedKeys are the signing keys that were kept, because applications hold copies of them.
+	PinnedKeys []PinnedKey
+}
+
+// PinnedKey is a signing key that one application alone verifies.
+type PinnedKey struct {
+	ID, Application string
+	State           tokens.KeyState
 }
 
 // Restore fills an empty store from a backup, in one transaction: either all of it is there afterwards or nothing. What
 // was alive in the backup may have been ended since, so nobody comes back by it: sessions are ended, codes spent, refresh
-// tokens and codes that went by e-mail dropped, API keys suspended until an administrator activates them. Ids that were
-// used up stay used up. An event tells of it, with actor.
+// tokens and codes that went by e-mail dropped, API keys suspended until an administrator activates them. Signing keys are
+// dropped, since one that was withdrawn must not sign again and no living token needs them; only those that pinned
+// applications have copies of are kept, and told, for somebody to judge. Ids that were used up stay used up. An event
+// tells of it, with actor.
 //
 // A store that holds anything is identity.ErrConflict. What is no backup, is cut off or altered, or comes from a newer
 // schema is identity.ErrInvalid; one of a house with another master key is ErrWrongMasterKey. An older one is taken:
@@ -119,6 +132,7 @@ func (t *tx) tellRestored(ctx context.Context, done Restored, now time.Time, act
 		Detail: map[string]string{
 			"made_at": done.MadeAt.UTC().Format(time.RFC3339), "schema": number(done.Schema), "rows": number(done.Total()),
 			"sessions": number(done.SessionsEnded), "keys": number(done.KeysSuspended),
+			"signing_keys": number(done.SigningKeysDropped),
 		},
 	})
 }
@@ -273,6 +287,8 @@ func (l *loader) arrive(r record) bool {
 		}
 	case "api_keys":
 		l.arriveKey(r)
+	case "signing_keys":
+		return l.arriveSigningKey(r)
 	case "refresh_tokens":
 		l.done.TokensDropped++
 		return false
@@ -296,4 +312,20 @@ func (l *loader) arriveKey(r record) {
 			l.done.KeysSuspended++
 		}
 	}
+}
+
+// arriveSigningKey keeps the keys that a pinned application's tokens are, or will be, signed with. A backup from before
+// there were any has none.
+func (l *loader) arriveSigningKey(r record) bool {
+	k := PinnedKey{}
+	k.ID, _ = r.get("id").(string)
+	k.Application, _ = r.get("application").(string)
+	state, _ := r.get("state").(string)
+	k.State = tokens.KeyState(state)
+	if k.Application == "" || k.State == tokens.KeyRetired {
+		l.done.SigningKeysDropped++
+		return false
+	}
+	l.done.PinnedKeys = append(l.done.PinnedKeys, k)
+	return true
 }

@@ -157,6 +157,38 @@ func (t *tx) KeysCutOff(ctx context.Context, c sessions.Cutoff, limit int) ([]se
 	}
 }
 
+func (t *tx) SessionsAhead(ctx context.Context, c sessions.Cutoff) ([]string, error) {
+	const op = "sessions ahead of a cut-off"
+	if err := whole(op, c); err != nil {
+		return nil, err
+	}
+	application, provider := about(c)
+	ids, err := t.q.SessionsAhead(ctx, db.SessionsAheadParams{At: ms(c.At), Application: application, Provider: provider})
+	return ids, t.fail(ctx, op, err)
+}
+
+func (t *tx) KeysAhead(ctx context.Context, c sessions.Cutoff) ([]sessions.Key, error) {
+	const op = "keys ahead of a cut-off"
+	if err := whole(op, c); err != nil {
+		return nil, err
+	}
+	application, provider := about(c)
+	rows, err := t.q.KeysAhead(ctx, db.KeysAheadParams{At: ms(c.At), Application: application, Provider: provider})
+	return owned(rows, t.fail(ctx, op, err))
+}
+
+// about says whose rows a cut-off takes: an application's, a provider's, or all.
+func about(c sessions.Cutoff) (application, provider sql.NullString) {
+	switch c.Kind {
+	case sessions.CutApplication:
+		return some(c.Key), sql.NullString{}
+	case sessions.CutProvider:
+		return sql.NullString{}, some(c.Key)
+	default:
+		return sql.NullString{}, sql.NullString{}
+	}
+}
+
 // owned reads rows of keys' ids and owners, whichever query they come from.
 func owned[R interface {
 	~struct{ ID, AccountID string }

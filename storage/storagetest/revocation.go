@@ -19,13 +19,33 @@ func aRevoked(id, session, application string, at time.Duration) sessions.Revoke
 }
 
 func revokedTokens(t *testing.T, open opener) {
-	t.Run("a token is revoked once and has a name", func(t *testing.T) {
+	t.Run("a token is revoked once for each session, as long as it was told, and has a name", func(t *testing.T) {
 		s := open(t)
 		revoke := func(r sessions.RevokedToken) func(context.Context, broker.Tx) error {
 			return func(ctx context.Context, tx broker.Tx) error { return tx.RevokeToken(ctx, r) }
 		}
 		update(t, s, revoke(aRevoked("t1", "s1", "app", 0)))
-		refused(t, s, identity.ErrConflict, revoke(aRevoked("t1", "", "other", time.Second)))
+		refused(t, s, identity.ErrConflict, revoke(aRevoked("t1", "s1", "other", time.Second)))
+		for _, session := range []string{"", "s2"} {
+			update(t, s, revoke(aRevoked("t1", session, "other", time.Second)))
+			refused(t, s, identity.ErrConflict, revoke(aRevoked("t1", session, "other", time.Second)))
+		}
+		longer := aRevoked("t1", "s1", "app", time.Minute)
+		longer.ExpiresAt = stored(after(2 * time.Hour))
+		update(t, s, revoke(longer))
+		refused(t, s, identity.ErrConflict, revoke(aRevoked("t1", "s1", "app", 0)))
+		view(t, s, func(ctx context.Context, tx broker.Tx) error {
+			for session, at := range map[string]time.Duration{"s1": time.Hour, "s2": 0, "": 0} {
+				got, err := tx.RevokedTokens(ctx, session, stored(after(at)))
+				if err != nil {
+					return err
+				}
+				same(t, got, []string{"t1"})
+			}
+			got, err := tx.RevokedTokens(ctx, "s1", stored(after(2*time.Hour)))
+			same(t, len(got), 0)
+			return err
+		})
 		refused(t, s, identity.ErrInvalid, revoke(aRevoked("", "s1", "app", 0)))
 	})
 	t.Run("those of a session and those of none are listed until they would have expired", func(t *testing.T) {
@@ -254,6 +274,8 @@ func cutoffs(t *testing.T, open opener) {
 					return err
 				},
 				func(ctx context.Context, tx broker.Tx) error { _, err := tx.KeysCutOff(ctx, broken, 10); return err },
+				func(ctx context.Context, tx broker.Tx) error { _, err := tx.SessionsAhead(ctx, broken); return err },
+				func(ctx context.Context, tx broker.Tx) error { _, err := tx.KeysAhead(ctx, broken); return err },
 			} {
 				refused(t, empty, identity.ErrInvalid, try)
 			}
@@ -320,6 +342,7 @@ func cutOff(t *testing.T, open opener) {
 			same(t, cutIDs(t, s, cut.cut, 0), []string(nil))
 		})
 	}
+	ahead(t, s)
 	t.Run("what was ended in a batch is not in the next", func(t *testing.T) {
 		cut := aCutoff(sessions.CutApplication, "app", 0)
 		var batches []int
@@ -341,6 +364,39 @@ func cutOff(t *testing.T, open opener) {
 		}
 		same(t, batches, []int{3, 1})
 	})
+}
+
+// ahead asks for what fillCut made after the moment.
+func ahead(t *testing.T, s broker.Store) {
+	for name, c := range map[string]struct {
+		cut  sessions.Cutoff
+		want []string
+	}{
+		"an application": {aCutoff(sessions.CutApplication, "app", 0), []string{"app-corp-3after", "app-guests-3after"}},
+		"a provider":     {aCutoff(sessions.CutProvider, "guests", 0), []string{"app-guests-3after", "other-guests-3after"}},
+		"the house": {
+			aCutoff(sessions.CutEverything, "", 0),
+			[]string{"app-corp-3after", "app-guests-3after", "other-corp-3after", "other-guests-3after"},
+		},
+		"an application, from the latest of them on":        {aCutoff(sessions.CutApplication, "app", time.Second), nil},
+		"an application that is spelled like a provider":    {aCutoff(sessions.CutApplication, "corp", 0), nil},
+		"a provider that is spelled like an application":    {aCutoff(sessions.CutProvider, "app", 0), nil},
+		"the house, when nothing is as late as the cut-off": {aCutoff(sessions.CutEverything, "", time.Hour), nil},
+	} {
+		t.Run("REL-03 what began after a cut-off of "+name+" and lives is listed", func(t *testing.T) {
+			view(t, s, func(ctx context.Context, tx broker.Tx) error {
+				ids, err1 := tx.SessionsAhead(ctx, c.cut)
+				keys, err2 := tx.KeysAhead(ctx, c.cut)
+				var want []sessions.Key
+				for _, id := range c.want {
+					want = append(want, sessions.Key{ID: id, AccountID: "a1"})
+				}
+				same(t, ids, c.want)
+				same(t, keys, want)
+				return must(err1, err2)
+			})
+		})
+	}
 }
 
 // cutIDs asks for sessions and keys, which fillCut gave the same names.

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"time"
@@ -51,16 +52,24 @@ func stamp(t time.Time) any {
 }
 
 func (a *Admin) endSession(w http.ResponseWriter, r *http.Request, who identity.Principal) error {
-	return done(w, a.house.Broker.EndAnySession(r.Context(), wire.Of(r).Visit, who.Subject, r.PathValue("id")))
+	v, id := wire.Of(r).Visit, r.PathValue("id")
+	if err := a.house.Broker.MayEndSession(r.Context(), v, who, id); err != nil {
+		return err
+	}
+	return done(w, a.house.Broker.EndAnySession(r.Context(), v, who.Subject, id))
 }
 
 // endPerson ends everything of somebody, who may sign in again.
 func (a *Admin) endPerson(w http.ResponseWriter, r *http.Request, who identity.Principal) error {
+	v := wire.Of(r).Visit
 	p, err := a.house.Broker.PersonByName(r.Context(), r.PathValue("username"))
 	if err != nil {
 		return err
 	}
-	return done(w, a.house.Broker.EndEverythingOf(r.Context(), wire.Of(r).Visit, who.Subject, p.ID))
+	if err := a.house.Broker.MayEndAccess(r.Context(), v, who, p.ID); err != nil {
+		return err
+	}
+	return done(w, a.house.Broker.EndEverythingOf(r.Context(), v, who.Subject, p.ID))
 }
 
 // cutOff ends everything of an application, of a provider, or of the house. An id that the configuration does not have is a
@@ -93,9 +102,20 @@ func (a *Admin) revokeToken(w http.ResponseWriter, r *http.Request, who identity
 		return identity.WithCode("field_invalid", fmt.Errorf("jti of %d bytes: %w", len(id), identity.ErrInvalid))
 	}
 	q := r.URL.Query()
+	if err := a.mayRevoke(r, who, q.Get("session")); err != nil {
+		return err
+	}
 	return done(w, a.house.Broker.RevokeToken(r.Context(), wire.Of(r).Visit, who.Subject, sessions.RevokedToken{
 		ID: id, SessionID: q.Get("session"), Application: q.Get("application"), ExpiresAt: a.house.Now().Add(longestToken),
 	}))
+}
+
+// mayRevoke holds a token against the account of its session. One whose session is not told may be anybody's.
+func (a *Admin) mayRevoke(r *http.Request, who identity.Principal, session string) error {
+	if session == "" {
+		return needs(who, broker.Administer)
+	}
+	return a.house.Broker.MayEndSession(r.Context(), wire.Of(r).Visit, who, session)
 }
 
 // keys lists everybody's living API keys by id, those that wait or are suspended too.
@@ -138,9 +158,21 @@ func spelledKey(k broker.OwnedKey) map[string]any {
 }
 
 func (a *Admin) revokeKey(w http.ResponseWriter, r *http.Request, who identity.Principal) error {
-	return done(w, a.house.Broker.RevokeAnyKey(r.Context(), wire.Of(r).Visit, who.Subject, r.PathValue("id")))
+	return a.changeKey(w, r, who, a.house.Broker.RevokeAnyKey)
 }
 
 func (a *Admin) activateKey(w http.ResponseWriter, r *http.Request, who identity.Principal) error {
-	return done(w, a.house.Broker.ActivateKey(r.Context(), wire.Of(r).Visit, who.Subject, r.PathValue("id")))
+	return a.changeKey(w, r, who, a.house.Broker.ActivateKey)
+}
+
+// changeKey does something to a key that is not of somebody above who asks.
+func (a *Admin) changeKey(
+	w http.ResponseWriter, r *http.Request, who identity.Principal,
+	change func(ctx context.Context, v broker.Visit, actor, id string) error,
+) error {
+	v, id := wire.Of(r).Visit, r.PathValue("id")
+	if err := a.house.Broker.MayChangeKey(r.Context(), v, who, id); err != nil {
+		return err
+	}
+	return done(w, change(r.Context(), v, who.Subject, id))
 }

@@ -32,24 +32,26 @@ type Admin struct {
 // New returns the surface of a house; profile names the header of the CSRF token.
 func New(h *wire.House, p *broker.Profile) *Admin { return &Admin{h, p} }
 
-// route is what answers, and what whoever asks must hold.
+// route is what answers, and the permissions that whoever asks must hold, all of them.
 type route struct {
-	pattern, permission string
-	do                  func(w http.ResponseWriter, r *http.Request, who identity.Principal) error
+	pattern     string
+	permissions []string
+	do          func(w http.ResponseWriter, r *http.Request, who identity.Principal) error
 }
 
 func (a *Admin) routes() []route {
 	return []route{
-		{"GET /api/admin/sessions", ReadSessions, a.sessions},
-		{"DELETE /api/admin/sessions/{id}", EndSessions, a.endSession},
-		{"DELETE /api/admin/people/{username}/access", EndSessions, a.endPerson},
-		{"DELETE /api/admin/applications/{id}/access", EndSessions, a.cutOff(sessions.CutApplication)},
-		{"DELETE /api/admin/providers/{id}/access", EndSessions, a.cutOff(sessions.CutProvider)},
-		{"DELETE /api/admin/access", EndSessions, a.cutOff(sessions.CutEverything)},
-		{"DELETE /api/admin/tokens/{id}", EndSessions, a.revokeToken},
-		{"GET /api/admin/api-keys", ReadKeys, a.keys},
-		{"DELETE /api/admin/api-keys/{id}", WriteKeys, a.revokeKey},
-		{"POST /api/admin/api-keys/{id}/activate", WriteKeys, a.activateKey},
+		{"GET /api/admin/sessions", []string{ReadSessions}, a.sessions},
+		{"DELETE /api/admin/sessions/{id}", []string{EndSessions}, a.endSession},
+		{"DELETE /api/admin/people/{username}/access", []string{EndSessions, WriteKeys}, a.endPerson},
+		// What ends administrators' sessions among others' is for administrators.
+		{"DELETE /api/admin/applications/{id}/access", []string{broker.Administer}, a.cutOff(sessions.CutApplication)},
+		{"DELETE /api/admin/providers/{id}/access", []string{broker.Administer}, a.cutOff(sessions.CutProvider)},
+		{"DELETE /api/admin/access", []string{broker.Administer}, a.cutOff(sessions.CutEverything)},
+		{"DELETE /api/admin/tokens/{id}", []string{EndSessions}, a.revokeToken},
+		{"GET /api/admin/api-keys", []string{ReadKeys}, a.keys},
+		{"DELETE /api/admin/api-keys/{id}", []string{WriteKeys}, a.revokeKey},
+		{"POST /api/admin/api-keys/{id}/activate", []string{WriteKeys}, a.activateKey},
 	}
 }
 
@@ -62,7 +64,7 @@ func (a *Admin) Routes() map[string]wire.Handler {
 	return out
 }
 
-// guarded lets in who holds the route's permission.
+// guarded lets in who holds all of the route's permissions.
 func (a *Admin) guarded(to route) wire.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if err := wire.RefuseInURL(r); err != nil {
@@ -72,11 +74,20 @@ func (a *Admin) guarded(to route) wire.Handler {
 		if err != nil {
 			return err
 		}
-		if !broker.Allows(who, to.permission) {
-			return identity.WithCode("permission_missing", fmt.Errorf("%s of account %s: %w", to.permission, who.Subject, identity.ErrDenied))
+		for _, p := range to.permissions {
+			if err := needs(who, p); err != nil {
+				return err
+			}
 		}
 		return to.do(w, r, who)
 	}
+}
+
+func needs(who identity.Principal, permission string) error {
+	if broker.Allows(who, permission) {
+		return nil
+	}
+	return identity.WithCode("permission_missing", fmt.Errorf("%s of account %s: %w", permission, who.Subject, identity.ErrDenied))
 }
 
 // caller authenticates to the broker itself. A cookie passes the guard; an API key administers nothing.

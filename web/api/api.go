@@ -10,7 +10,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -23,7 +22,7 @@ import (
 type API struct {
 	house   *wire.House
 	profile *broker.Profile
-	streams atomic.Int64
+	streams streams
 }
 
 // New returns the API in the spelling of a profile.
@@ -60,13 +59,6 @@ func (a *API) Routes() map[string]wire.Handler {
 		}
 	}
 	return routes
-}
-
-// TakesSecret reports whether a route is one whose secret stands in the body, so that it needs no other credential, and
-// which refuses a bad one.
-func (a *API) TakesSecret(pattern string) bool {
-	path, ok := a.profile.Routes["refresh"]
-	return ok && pattern == http.MethodPost+" "+a.profile.BasePath+path
 }
 
 // keptOutOfURL refuses credentials in the query at every route (KEY-03).

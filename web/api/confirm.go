@@ -11,22 +11,19 @@ import (
 	"sallyport/web/wire"
 )
 
-// awaiting answers a sign-in that waits for a code from an e-mail: what is to be confirmed, and a token that opens nothing
-// until then. It proves that whoever types the code is who signed in (LOC-07), so there is no refresh token yet.
-func (a *API) awaiting(w http.ResponseWriter, r *http.Request, app *broker.Application, out broker.Outcome) error {
-	issued, err := a.house.Broker.IssueToken(r.Context(), out.Principal, app)
-	if err != nil {
-		return err
-	}
+// awaiting answers a sign-in that waits for a code from an e-mail: what is to be confirmed, and what proves that whoever
+// types the code is who signed in (LOC-07). That is no token of ours, because whoever verifies those by the JWK set alone
+// would take it before the code was typed.
+func (a *API) awaiting(w http.ResponseWriter, out broker.Outcome) error {
 	return reply(w, http.StatusAccepted, spelled(a.profile.Reply, map[string]any{
 		"verification_id": out.Verification,
-		"access_token":    issued.Token,
+		"access_token":    out.Token,
 		"token_type":      "Bearer",
-		"expires_in":      int(issued.ExpiresAt.Sub(a.house.Now()).Seconds()),
+		"expires_in":      int(broker.CodeLife.Seconds()),
 	}))
 }
 
-// confirm takes the code of an e-mail: {verification_id, code, application?}, from who holds the token that waits or, for a
+// confirm takes the code of an e-mail: {verification_id, code, application?}, from who was answered by the sign-in or, for a
 // key, from its owner. The answer is a sign-in's, or names the key that is good now.
 func (a *API) confirm(w http.ResponseWriter, r *http.Request) error {
 	in, err := a.texts(r, "verification_id", "code", "application")

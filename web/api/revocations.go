@@ -18,8 +18,6 @@ import (
 const (
 	// feedPage bounds the entries of each kind that one read takes.
 	feedPage = 1000
-	// maxStreams bounds the streams that one process serves.
-	maxStreams = 64
 	// streamLook is how often a stream looks for news that nobody told of, and whether its reader may still read.
 	streamLook = time.Second
 	// streamPause is what a stream leaves between two reads, however much happens.
@@ -33,7 +31,7 @@ const (
 // revocations lists what ended before its time, for applications that verify tokens themselves: since a time, or as a
 // stream of events (Server-Sent Events) that goes on. It names nobody, ids only.
 func (a *API) revocations(w http.ResponseWriter, r *http.Request) error {
-	application, err := a.feedReader(r, a.act)
+	who, err := a.feedReader(r, a.act)
 	if err != nil {
 		return err
 	}
@@ -46,9 +44,9 @@ func (a *API) revocations(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if stream {
-		return a.stream(w, r, since)
+		return a.stream(w, r, who, since)
 	}
-	list, next, err := a.house.Broker.Revocations(r.Context(), wire.Of(r).Snapshot, application, since, feedPage)
+	list, next, err := a.house.Broker.Revocations(r.Context(), wire.Of(r).Snapshot, who.application, since, feedPage)
 	if err != nil {
 		return err
 	}
@@ -69,14 +67,20 @@ func (a *API) act(
 	return a.house.Broker.Act(ctx, v, c, app, http.MethodGet)
 }
 
+// reader is whoever reads entries: those of one application, or all for "".
+type reader struct {
+	application, account string
+	administers          bool
+}
+
 // feedReader says whose entries the request may read: those of the one application that its API key opens, or with
 // administration of the broker all of them ("").
-func (a *API) feedReader(r *http.Request, who asker) (string, error) {
+func (a *API) feedReader(r *http.Request, who asker) (reader, error) {
 	f := wire.Of(r)
 	wanted := r.URL.Query().Get("application")
 	app, err := a.application(r)
 	if err != nil {
-		return "", err
+		return reader{}, err
 	}
 	c, err := wire.HeaderCredential(r, app)
 	if err == nil && c.Carrier == broker.APIKey && wanted != "" {
@@ -84,20 +88,20 @@ func (a *API) feedReader(r *http.Request, who asker) (string, error) {
 		if err == nil && !app.Admits(p) {
 			err = identity.WithCode("no_role", identity.ErrDenied)
 		}
-		return wanted, err
+		return reader{application: wanted, account: p.Subject}, err
 	}
 	self, err := f.Application(broker.Self)
 	if err != nil {
-		return "", err
+		return reader{}, err
 	}
 	if c, err = wire.Credential(r, self); err != nil {
-		return "", err
+		return reader{}, err
 	}
 	p, err := who(r.Context(), f.Visit, c, self)
 	if err == nil && !broker.Allows(p, broker.Administer) {
 		err = identity.WithCode("no_role", fmt.Errorf("revocations of %q: %w", wanted, identity.ErrDenied))
 	}
-	return wanted, err
+	return reader{application: wanted, account: p.Subject, administers: true}, err
 }
 
 // cursor reads where a list begins: what an earlier answer said (milliseconds since 1970), or a time (RFC 3339); nothing
@@ -143,12 +147,12 @@ func spelledRevocation(e sessions.Revocation) revocation {
 }
 
 // stream sends entries as they come, until the reader leaves or may not read any more.
-func (a *API) stream(w http.ResponseWriter, r *http.Request, since time.Time) error {
-	if a.streams.Add(1) > maxStreams {
-		a.streams.Add(-1)
-		return identity.WithCode("too_many_streams", fmt.Errorf("%d streams: %w", maxStreams, identity.ErrUnavailable))
+func (a *API) stream(w http.ResponseWriter, r *http.Request, who reader, since time.Time) error {
+	leave, err := a.streams.enter(who)
+	if err != nil {
+		return err
 	}
-	defer a.streams.Add(-1)
+	defer leave()
 	s := &feedStream{api: a, w: w, control: http.NewResponseController(w), since: since, sent: map[string]time.Time{}}
 	_ = s.control.SetReadDeadline(time.Time{}) // there is nothing to read but that the reader leaves
 	tick := time.NewTicker(streamLook)
@@ -158,14 +162,14 @@ func (a *API) stream(w http.ResponseWriter, r *http.Request, since time.Time) er
 		if err := s.look(r); err != nil {
 			return err
 		}
-		if !pause(r, nil, streamPause, nil) || !pause(r, heard, 0, tick.C) {
+		if !a.pause(r, nil, streamPause, nil) || !a.pause(r, heard, 0, tick.C) {
 			return nil
 		}
 	}
 }
 
-// pause waits for the first of what is there, and reports that the reader has not left.
-func pause(r *http.Request, heard <-chan struct{}, most time.Duration, tick <-chan time.Time) bool {
+// pause waits for the first of what is there, and reports that neither the reader nor this process leaves.
+func (a *API) pause(r *http.Request, heard <-chan struct{}, most time.Duration, tick <-chan time.Time) bool {
 	var over <-chan time.Time
 	if most > 0 {
 		timer := time.NewTimer(most)
@@ -174,6 +178,8 @@ func pause(r *http.Request, heard <-chan struct{}, most time.Duration, tick <-ch
 	}
 	select {
 	case <-r.Context().Done():
+		return false
+	case <-a.house.Leaving:
 		return false
 	case <-heard:
 	case <-tick:
@@ -199,12 +205,12 @@ type feedStream struct {
 // look sends what is new, under the configuration of now and for what the reader may read now.
 func (s *feedStream) look(r *http.Request) error {
 	r = s.api.house.Enter(r)
-	application, err := s.api.feedReader(r, s.api.house.Broker.Authenticate)
+	who, err := s.api.feedReader(r, s.api.house.Broker.Authenticate)
 	if err != nil {
 		return err
 	}
 	for more := true; more; {
-		list, next, err := s.api.house.Broker.Revocations(r.Context(), wire.Of(r).Snapshot, application, s.since, feedPage)
+		list, next, err := s.api.house.Broker.Revocations(r.Context(), wire.Of(r).Snapshot, who.application, s.since, feedPage)
 		if err != nil {
 			return err
 		}
@@ -223,7 +229,7 @@ func (s *feedStream) look(r *http.Request) error {
 func (s *feedStream) send(list []sessions.Revocation, next time.Time) (bool, error) {
 	fresh := false
 	for _, e := range list {
-		key := e.Kind + " " + e.ID + " " + e.At.String()
+		key := strings.Join([]string{e.Kind, e.ID, e.Application, e.At.String()}, " ")
 		if _, done := s.sent[key]; done {
 			continue
 		}

@@ -37,7 +37,7 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request, application, provid
 		return err
 	}
 	if out.Verification != "" { // there is a session, and nothing opens it before the code
-		return a.awaiting(w, r, app, out)
+		return a.awaiting(w, out)
 	}
 	return a.welcome(w, r, app, out)
 }

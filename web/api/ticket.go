@@ -24,7 +24,11 @@ func (a *API) ticket(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ticket, err := a.house.Broker.IssueTicket(r.Context(), p, app)
+	shown, err := wire.Credential(r, app)
+	if err != nil {
+		return err
+	}
+	ticket, err := a.house.Broker.IssueTicket(r.Context(), shown, p, app)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func (g *Gateway) rewrite(p *httputil.ProxyRequest, a admission) {
 	cookies := g.cookies.Without(p.In, a.app, a.opened())
 	wire.StripIdentity(h)
 	stripCredentials(h, a.app.Profile)
-	stripProtocol(h, p.In, a.app)
+	stripProtocol(h, p.In, len(a.app.Rules) > 0 || a.Principal.ReadOnly)
 	if h.Del("Cookie"); cookies != "" {
 		h.Set("Cookie", cookies)
 	}
@@ -63,9 +63,9 @@ func isBearer(value string) bool {
 }
 
 // stripProtocol keeps to the protocol that was decided about: of upgrades only WebSocket (h2c would be a way past every
-// rule), no header that makes another method of the one that a rule was asked about, and none that is to some how long a
+// rule), no header that makes another method of one that something was decided by, and none that is to some how long a
 // request is.
-func stripProtocol(h http.Header, in *http.Request, app *broker.Application) {
+func stripProtocol(h http.Header, in *http.Request, byMethod bool) {
 	if in.Method != http.MethodGet || !wire.IsWebSocket(in) {
 		h.Del("Upgrade")
 		h.Del("Connection")
@@ -74,7 +74,7 @@ func stripProtocol(h http.Header, in *http.Request, app *broker.Application) {
 	for name := range h {
 		switch same := wire.SameHeader(name); same {
 		case "x-http-method-override", "x-http-method", "x-method-override":
-			if len(app.Rules) > 0 {
+			if byMethod {
 				delete(h, name)
 			}
 		case "content-length", "transfer-encoding", "keep-alive", "proxy-connection", "proxy-authorization", "proxy-authenticate",

@@ -41,7 +41,7 @@ func (p *Pages) askForCode(w http.ResponseWriter, r *http.Request, flow wire.Flo
 	waiting.Application, waiting.Challenge, waiting.State, waiting.To = flow.Application, flow.Challenge, flow.State, flow.To
 	waiting.Username, waiting.Provider = flow.Username, flow.Provider
 	waiting.Replaces = cmp.Or(p.attempt(r, "").Replaces, flow.Replaces)
-	waiting.Verification, waiting.Session, waiting.SentTo = out.Verification, out.Session.ID, shaded(out.Principal.Email)
+	waiting.Verification, waiting.Session, waiting.SentTo = out.Verification, out.Session.ID, shaded(out.SentTo)
 	p.house.Flows.End(w, flow.ID)
 	if flow.Parent != "" {
 		p.house.Flows.End(w, flow.Parent)
@@ -104,14 +104,20 @@ func (p *Pages) confirmPost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out, err := p.house.Broker.Confirm(r.Context(), wire.Of(r).Visit, broker.Confirmation{
+	confirmation := broker.Confirmation{
 		Verification: flow.Verification, Code: code, SessionID: flow.Session,
 		Replaces: cmp.Or(p.attempt(r, "").Replaces, flow.Replaces),
-	})
+	}
+	door, err := doorFor(r, *flow)
+	typed := err == nil && door.Typed && flow.Username != ""
+	if typed {
+		confirmation.Device = p.house.KnownDevice(r, door.ID, flow.Username)
+	}
+	out, err := p.house.Broker.Confirm(r.Context(), wire.Of(r).Visit, confirmation)
 	if err != nil {
 		return p.codeRefused(w, r, *flow, err)
 	}
-	if door, err := doorFor(r, *flow); err == nil && door.Typed {
+	if typed {
 		p.house.KeepDevice(w, r, door.ID, flow.Username)
 	}
 	flow.Verification = ""

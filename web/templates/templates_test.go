@@ -210,17 +210,17 @@ func TestEveryCodeHasItsOwnSentencesAndUnknownOnesFallBack(t *testing.T) {
 	r := newRenderer(t)
 	codes := strings.Fields(`account_disabled account_name_taken address_changed application_not_allowed application_unknown
 		assertion_replayed bad_credentials bad_request body_invalid busy carrier_denied claim_invalid
-		client_gone code_expired code_invalid code_wrong conflict cookie_too_large credential_in_url
-		credential_invalid csrf cut_off denied denied_by_rule email_missing embedder_removed
-		embedder_unknown expired field_doubled field_invalid field_unknown flow_expired flow_finished
-		flow_unknown frame_ended frame_failed groups_overage groups_unbounded headers_too_large
-		identity_moved internal jwt_alg jwt_claim jwt_expired jwt_malformed jwt_not_yet jwt_replayed
-		jwt_signature jwt_ttl key_cannot key_inactive key_network key_not_suspended key_read_only
-		key_role_not_held key_rotated last_administrator lifetime_invalid mail_unavailable media_type
-		method_denied method_not_allowed name_invalid network_invalid no_role no_session not_found not_local
-		origin_not_allowed original_url_invalid original_url_missing overlap_invalid password_common
-		password_contains_name password_invalid password_too_long password_too_short password_too_simple
-		path_not_canonical permission_missing provider_ambiguous provider_misconfigured
+		client_gone clock_off code_expired code_invalid code_wrong conflict cookie_too_large
+		credential_in_url credential_invalid csrf cut_off denied denied_by_rule email_missing
+		embedder_removed embedder_unknown expired field_doubled field_invalid field_unknown flow_expired
+		flow_finished flow_unknown frame_ended frame_failed groups_overage groups_unbounded
+		headers_too_large identity_moved internal jwt_alg jwt_claim jwt_expired jwt_malformed jwt_not_yet
+		jwt_replayed jwt_signature jwt_ttl key_cannot key_inactive key_network key_not_suspended
+		key_read_only key_role_not_held key_rotated last_administrator lifetime_invalid mail_unavailable
+		media_type method_denied method_not_allowed name_invalid network_invalid no_role no_session
+		not_found not_local origin_not_allowed original_url_invalid original_url_missing overlap_invalid
+		password_common password_contains_name password_invalid password_too_long password_too_short
+		password_too_simple path_not_canonical permission_missing provider_ambiguous provider_misconfigured
 		provider_needs_browser provider_refused provider_removed provider_reply_invalid provider_unavailable
 		provider_unknown proxy_not_trusted rate_invalid rate_limited refresh_invalid refresh_not_possible
 		refresh_reused reply_invalid role_unknown roles_missing session_limit setup_closed

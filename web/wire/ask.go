@@ -26,7 +26,8 @@ type Question struct {
 // Ask puts the one question in front of an application to the broker: may this request reach it, and as whom. The
 // credential is what r shows, in its headers or, of a WebSocket, in its address. A cookie that another site's page made a
 // browser send counts for nothing (SES-06): identity.ErrDenied coded csrf where nobody in particular is not welcome either.
-// Somebody who has more roles than headers hold is identity.ErrDenied coded headers_too_large. Other errors are those of
+// Somebody who has more roles than headers hold is identity.ErrDenied coded headers_too_large, and a read-only API key that
+// asks for an upgrade is identity.ErrDenied coded key_read_only. Other errors are those of
 // Credential, Broker.TakeTicket and Broker.Authorize.
 func (h *House) Ask(r *http.Request, q Question) (broker.Credential, broker.Access, error) {
 	app, method := q.Application, q.Method
@@ -45,6 +46,9 @@ func (h *House) Ask(r *http.Request, q Question) (broker.Credential, broker.Acce
 	})
 	if err != nil && forged != nil {
 		err = forged
+	}
+	if err == nil {
+		err = readsOnly(r, q, access.Principal)
 	}
 	if err == nil {
 		err = fitsHeaders(access)

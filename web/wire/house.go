@@ -28,6 +28,8 @@ type House struct {
 	Guard            *Guard
 	// TrustedProxies may say where a request came from; empty: nobody.
 	TrustedProxies []netip.Prefix
+	// Leaving is closed when this process is about to stop: streams end then, so that readers go elsewhere. Nil: never.
+	Leaving <-chan struct{}
 	// Count, when set, is told of every answer.
 	Count func(surface string, status int)
 }

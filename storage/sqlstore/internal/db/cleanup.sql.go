@@ -102,7 +102,9 @@ func (q *Queries) CleanRefresh(ctx context.Context, expiresAt int64, limit int32
 
 const cleanRevokedTokens = `-- name: CleanRevokedTokens :execrows
 DELETE FROM revoked_tokens
-WHERE id IN (SELECT r.id FROM revoked_tokens r WHERE r.expires_at <= $1 ORDER BY r.expires_at LIMIT $2)
+WHERE (id, session_id) IN (
+    SELECT r.id, r.session_id FROM revoked_tokens r WHERE r.expires_at <= $1 ORDER BY r.expires_at LIMIT $2
+)
 `
 
 func (q *Queries) CleanRevokedTokens(ctx context.Context, expiresAt int64, limit int32) (int64, error) {

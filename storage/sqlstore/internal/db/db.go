@@ -174,6 +174,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	if q.keysStmt, err = db.PrepareContext(ctx, keys); err != nil {
 		return nil, fmt.Errorf("error preparing query Keys: %w", err)
 	}
+	if q.keysAheadStmt, err = db.PrepareContext(ctx, keysAhead); err != nil {
+		return nil, fmt.Errorf("error preparing query KeysAhead: %w", err)
+	}
 	if q.keysCutOffStmt, err = db.PrepareContext(ctx, keysCutOff); err != nil {
 		return nil, fmt.Errorf("error preparing query KeysCutOff: %w", err)
 	}
@@ -260,6 +263,9 @@ func Prepare(ctx context.Context, db DBTX) (*Queries, error) {
 	}
 	if q.sessionsStmt, err = db.PrepareContext(ctx, sessions); err != nil {
 		return nil, fmt.Errorf("error preparing query Sessions: %w", err)
+	}
+	if q.sessionsAheadStmt, err = db.PrepareContext(ctx, sessionsAhead); err != nil {
+		return nil, fmt.Errorf("error preparing query SessionsAhead: %w", err)
 	}
 	if q.sessionsCutOffStmt, err = db.PrepareContext(ctx, sessionsCutOff); err != nil {
 		return nil, fmt.Errorf("error preparing query SessionsCutOff: %w", err)
@@ -588,6 +594,11 @@ func (q *Queries) Close() error {
 			err = fmt.Errorf("error closing keysStmt: %w", cerr)
 		}
 	}
+	if q.keysAheadStmt != nil {
+		if cerr := q.keysAheadStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing keysAheadStmt: %w", cerr)
+		}
+	}
 	if q.keysCutOffStmt != nil {
 		if cerr := q.keysCutOffStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing keysCutOffStmt: %w", cerr)
@@ -731,6 +742,11 @@ func (q *Queries) Close() error {
 	if q.sessionsStmt != nil {
 		if cerr := q.sessionsStmt.Close(); cerr != nil {
 			err = fmt.Errorf("error closing sessionsStmt: %w", cerr)
+		}
+	}
+	if q.sessionsAheadStmt != nil {
+		if cerr := q.sessionsAheadStmt.Close(); cerr != nil {
+			err = fmt.Errorf("error closing sessionsAheadStmt: %w", cerr)
 		}
 	}
 	if q.sessionsCutOffStmt != nil {
@@ -942,6 +958,7 @@ type Queries struct {
 	identityStmt                  *sql.Stmt
 	keyStmt                       *sql.Stmt
 	keysStmt                      *sql.Stmt
+	keysAheadStmt                 *sql.Stmt
 	keysCutOffStmt                *sql.Stmt
 	keysCutOffApplicationStmt     *sql.Stmt
 	keysCutOffProviderStmt        *sql.Stmt
@@ -971,6 +988,7 @@ type Queries struct {
 	sessionByTokenStmt            *sql.Stmt
 	sessionOpenStmt               *sql.Stmt
 	sessionsStmt                  *sql.Stmt
+	sessionsAheadStmt             *sql.Stmt
 	sessionsCutOffStmt            *sql.Stmt
 	sessionsCutOffApplicationStmt *sql.Stmt
 	sessionsCutOffProviderStmt    *sql.Stmt
@@ -1051,6 +1069,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		identityStmt:                  q.identityStmt,
 		keyStmt:                       q.keyStmt,
 		keysStmt:                      q.keysStmt,
+		keysAheadStmt:                 q.keysAheadStmt,
 		keysCutOffStmt:                q.keysCutOffStmt,
 		keysCutOffApplicationStmt:     q.keysCutOffApplicationStmt,
 		keysCutOffProviderStmt:        q.keysCutOffProviderStmt,
@@ -1080,6 +1099,7 @@ func (q *Queries) WithTx(tx *sql.Tx) *Queries {
 		sessionByTokenStmt:            q.sessionByTokenStmt,
 		sessionOpenStmt:               q.sessionOpenStmt,
 		sessionsStmt:                  q.sessionsStmt,
+		sessionsAheadStmt:             q.sessionsAheadStmt,
 		sessionsCutOffStmt:            q.sessionsCutOffStmt,
 		sessionsCutOffApplicationStmt: q.sessionsCutOffApplicationStmt,
 		sessionsCutOffProviderStmt:    q.sessionsCutOffProviderStmt,

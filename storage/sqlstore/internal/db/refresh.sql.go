@@ -77,6 +77,48 @@ func (q *Queries) FinishCutoff(ctx context.Context, arg FinishCutoffParams) (int
 	return result.RowsAffected()
 }
 
+const keysAhead = `-- name: KeysAhead :many
+SELECT id, account_id FROM api_keys
+WHERE ended_at IS NULL AND created_at > $1
+  AND (application = $2 OR $2 IS NULL)
+  AND (provider = $3 OR $3 IS NULL)
+ORDER BY id
+`
+
+type KeysAheadParams struct {
+	At          int64
+	Application sql.NullString
+	Provider    sql.NullString
+}
+
+type KeysAheadRow struct {
+	ID        string
+	AccountID string
+}
+
+func (q *Queries) KeysAhead(ctx context.Context, arg KeysAheadParams) ([]KeysAheadRow, error) {
+	rows, err := q.query(ctx, q.keysAheadStmt, keysAhead, arg.At, arg.Application, arg.Provider)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []KeysAheadRow
+	for rows.Next() {
+		var i KeysAheadRow
+		if err := rows.Scan(&i.ID, &i.AccountID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const keysCutOff = `-- name: KeysCutOff :many
 SELECT id, account_id FROM api_keys WHERE ended_at IS NULL AND created_at <= $2 ORDER BY id LIMIT $1
 `
@@ -317,7 +359,9 @@ func (q *Queries) Refresh(ctx context.Context, hash []byte) (RefreshToken, error
 const revokeToken = `-- name: RevokeToken :execrows
 INSERT INTO revoked_tokens (id, session_id, application, revoked_at, expires_at)
 VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT DO NOTHING
+ON CONFLICT (id, session_id) DO UPDATE
+SET application = excluded.application, revoked_at = excluded.revoked_at, expires_at = excluded.expires_at
+WHERE revoked_tokens.expires_at < excluded.expires_at
 `
 
 type RevokeTokenParams struct {
@@ -328,6 +372,7 @@ type RevokeTokenParams struct {
 	ExpiresAt   int64
 }
 
+// Only what is remembered as long already is known.
 func (q *Queries) RevokeToken(ctx context.Context, arg RevokeTokenParams) (int64, error) {
 	result, err := q.exec(ctx, q.revokeTokenStmt, revokeToken,
 		arg.ID,
@@ -407,6 +452,43 @@ func (q *Queries) RevokedTokensSince(ctx context.Context, arg RevokedTokensSince
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const sessionsAhead = `-- name: SessionsAhead :many
+SELECT id FROM sessions
+WHERE ended_at IS NULL AND created_at > $1
+  AND (application = $2 OR $2 IS NULL)
+  AND (provider = $3 OR $3 IS NULL)
+ORDER BY id
+`
+
+type SessionsAheadParams struct {
+	At          int64
+	Application sql.NullString
+	Provider    sql.NullString
+}
+
+func (q *Queries) SessionsAhead(ctx context.Context, arg SessionsAheadParams) ([]string, error) {
+	rows, err := q.query(ctx, q.sessionsAheadStmt, sessionsAhead, arg.At, arg.Application, arg.Provider)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
 	}
 	if err := rows.Close(); err != nil {
 		return nil, err
