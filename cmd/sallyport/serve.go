@@ -75,8 +75,8 @@ type server struct {
 	file     string
 	stopping atomic.Bool
 	leaving  chan struct{} // closed when streams shall end
-	refused  atomic.Bool // the configuration on disk
-	ready    func()      // called once the listeners are open; nil: nobody waits
+	refused  atomic.Bool   // the configuration on disk
+	ready    func()        // called once the listeners are open; nil: nobody waits
 }
 
 // serve answers on the listener until ctx ends. front, when given, wraps the surfaces (the demo puts applications

@@ -3,6 +3,7 @@ package storagetest
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -41,7 +42,7 @@ func RunNodes(t *testing.T, open func(t testing.TB) [2]broker.Store) {
 			"a refresh token", func(ctx context.Context, tx broker.Tx) error {
 				return must(tx.CreateSession(ctx, aSession("s1", "", "a1"), ""), tx.PutRefresh(ctx, aSecret("one"), aRefresh("s1")))
 			}, func(ctx context.Context, tx broker.Tx, i int) error {
-				next := aSecret("next" + string(rune('a'+i)))
+				next := aSecret("next" + strconv.Itoa(i))
 				_, err := tx.TakeRefresh(ctx, aSecret("one"), next, []byte("answer"), now())
 				if err != nil {
 					return err
@@ -74,17 +75,17 @@ func RunNodes(t *testing.T, open func(t testing.TB) [2]broker.Store) {
 			"a key's successor", func(ctx context.Context, tx broker.Tx) error {
 				return tx.CreateKey(ctx, aKey("k1", "a1"), "secret")
 			}, func(ctx context.Context, tx broker.Tx, i int) error {
-				return tx.SucceedKey(ctx, "a1", "k1", "k"+string(rune('a'+i)), after(time.Minute))
+				return tx.SucceedKey(ctx, "a1", "k1", "k"+strconv.Itoa(i), after(time.Minute))
 			}, identity.ErrConflict,
 		},
 		{
 			"the place of the next signing key", nil, func(ctx context.Context, tx broker.Tx, i int) error {
-				return tx.CreateSigningKey(ctx, aSigningKey("j"+string(rune('a'+i)), tokens.ES256, tokens.KeyNext))
+				return tx.CreateSigningKey(ctx, aSigningKey("j"+strconv.Itoa(i), tokens.ES256, tokens.KeyNext))
 			}, identity.ErrConflict,
 		},
 		{
 			"a user name", nil, func(ctx context.Context, tx broker.Tx, i int) error {
-				a := anAccount("a" + string(rune('a'+i)))
+				a := anAccount("a" + strconv.Itoa(i))
 				a.UsernameKey = "alice"
 				return tx.CreateAccount(ctx, a)
 			}, identity.ErrConflict,
