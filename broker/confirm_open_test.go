@@ -295,3 +295,29 @@ func TestKEY02_AKeyGoesOnUntilItsSuccessorIsConfirmed(t *testing.T) {
 		s.h.opens(apiKey(whole, "app"))
 	})
 }
+
+func TestLOC07_CodesThatWereTriedTooOftenStandAmongTheLockouts(t *testing.T) {
+	h, m := confirming(t)
+	waiting, err := h.SignInWithPassword(t.Context(), h.visit(), h.atBroker(), "", "ada", password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := h.confirm(waiting, wrong(m.code(t))); err == nil {
+			t.Fatal("a wrong code was right")
+		}
+	}
+	list, err := h.Lockouts(t.Context(), h.Current(), "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked := map[string]int{}
+	for _, l := range list {
+		if l.Locked() {
+			locked[l.Scope] = l.Most
+		}
+	}
+	if locked["confirm"] != 3 || len(locked) != 1 {
+		t.Errorf("locked are %v", locked)
+	}
+}

@@ -55,6 +55,12 @@ func (r ThrottleRules) most(scope string) int {
 		return r.PerAccount
 	case scopePair, scopeDevice:
 		return r.PerAccountAndSource
+	case scopeMail:
+		return mailsPerAccount
+	case scopeMailPair, scopeMailDevice:
+		return mailsPerSource
+	case scopeTry, scopeTryDevice:
+		return codeTries
 	}
 	return 0
 }
