@@ -318,11 +318,11 @@ func TestCON02_TwoTabsOnNodesWhoseClocksDifferGetTheSameAnswer(t *testing.T) {
 				t.Fatal("another answer")
 			}
 			two.opens(access(next))
-			t.Run("until ten seconds of the store's time have passed", func(t *testing.T) {
+			if max(c.first.Abs(), c.second.Abs()) > 10*time.Second {
+				return // such a node ends nothing
+			}
+			t.Run("until ten seconds of the store's time have passed", func(*testing.T) {
 				f.pass(time.Millisecond)
-				if max(c.first.Abs(), c.second.Abs()) > 10*time.Second {
-					t.Skip("such a node ends nothing")
-				}
 				two.noRefresh("app", have.RefreshToken, identity.ErrExpired, "refresh_reused")
 			})
 		})
