@@ -290,13 +290,3 @@ func (b *Broker) dropRefreshAnswers(ctx context.Context) error {
 		}
 	}
 }
-
-// acquire takes a job for this process, as long as its next turn.
-func (b *Broker) acquire(ctx context.Context, job string, every time.Duration) (mine bool, err error) {
-	now := b.now()
-	err = b.store.Update(ctx, func(tx Tx) (err error) {
-		mine, err = tx.AcquireJob(ctx, job, b.node, now, now.Add(every))
-		return err
-	})
-	return mine, err
-}

@@ -93,14 +93,19 @@ func (b *Broker) guarded(ctx context.Context, name string, do func(context.Conte
 // Panics counts those caught in background work.
 func (b *Broker) Panics() uint64 { return b.panics.Load() }
 
-func (b *Broker) cleanUp(ctx context.Context) error {
+// acquire takes a job for this process, as long as its next turn.
+func (b *Broker) acquire(ctx context.Context, job string, every time.Duration) (mine bool, err error) {
 	now := b.now()
-	mine := false
-	err := b.store.Update(ctx, func(tx Tx) (err error) {
-		mine, err = tx.AcquireJob(ctx, "clean_up", b.node, now, now.Add(cleanUpEvery))
+	err = b.store.Update(ctx, func(tx Tx) (err error) {
+		mine, err = tx.AcquireJob(ctx, job, b.node, now, now.Add(every))
 		return err
 	})
-	if err != nil || !mine {
+	return mine, err
+}
+
+func (b *Broker) cleanUp(ctx context.Context) error {
+	now := b.now()
+	if mine, err := b.acquire(ctx, "clean_up", cleanUpEvery); err != nil || !mine {
 		return err
 	}
 	for {

@@ -201,13 +201,10 @@ func (b *Broker) KeepSigningKeys(ctx context.Context) error {
 	if off > maxClockOff {
 		return fmt.Errorf("clock is %s off the store's: %w", off.Round(time.Second), identity.ErrUnavailable)
 	}
-	now, mine := b.now(), false
-	if err := b.store.Update(ctx, func(tx Tx) (err error) {
-		mine, err = tx.AcquireJob(ctx, "signing_keys", b.node, now, now.Add(signingKeysEvery))
-		return err
-	}); err != nil || !mine {
+	if mine, err := b.acquire(ctx, "signing_keys", signingKeysEvery); err != nil || !mine {
 		return err
 	}
+	now := b.now()
 	return b.changeSigningKeys(ctx, func(have storedKeys) (keyPlan, error) { return dueChanges(b.Current(), have, now), nil })
 }
 

@@ -4,7 +4,6 @@ package admin
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -70,7 +69,7 @@ func (a *Admin) guarded(to route) wire.Handler {
 		if err := wire.RefuseInURL(r); err != nil {
 			return err
 		}
-		who, err := a.caller(r)
+		who, err := a.house.Owner(r, a.profile.CSRFHeader)
 		if err != nil {
 			return err
 		}
@@ -88,34 +87,6 @@ func needs(who identity.Principal, permission string) error {
 		return nil
 	}
 	return identity.WithCode("permission_missing", fmt.Errorf("%s of account %s: %w", permission, who.Subject, identity.ErrDenied))
-}
-
-// caller authenticates to the broker itself. A cookie passes the guard; an API key administers nothing.
-func (a *Admin) caller(r *http.Request) (identity.Principal, error) {
-	f := wire.Of(r)
-	c, err := wire.HeaderCredential(r, f.SelfApplication)
-	if errors.Is(err, wire.ErrNoCredential) {
-		c, err = wire.CookieCredential(r, f.SelfApplication)
-		if err == nil {
-			err = a.house.Guard.Check(r, held(r), r.Header.Get(a.profile.CSRFHeader))
-		}
-	}
-	if err != nil {
-		return identity.Principal{}, err
-	}
-	who, err := a.house.Broker.Act(r.Context(), f.Visit, c, f.SelfApplication, r.Method)
-	if err == nil && who.KeyID != "" {
-		err = identity.WithCode("key_cannot", fmt.Errorf("keys manage nothing: %w", identity.ErrDenied))
-	}
-	return who, err
-}
-
-// held is what the browser holds that a CSRF token is bound to.
-func held(r *http.Request) string {
-	if c := r.CookiesNamed(wire.BrokerCookie); len(c) == 1 {
-		return c[0].Value
-	}
-	return ""
 }
 
 // page is how many entries a list has at most.

@@ -80,44 +80,14 @@ func (a *API) application(r *http.Request) (*broker.Application, error) {
 	return wire.Of(r).Application(id)
 }
 
-// caller authenticates the request to the application it acts for. An unsafe method with a cookie passes the guard.
+// caller authenticates the request to the application it acts for.
 func (a *API) caller(r *http.Request, app *broker.Application) (identity.Principal, error) {
-	c, err := wire.HeaderCredential(r, app)
-	if errors.Is(err, wire.ErrNoCredential) {
-		c, err = wire.CookieCredential(r, app)
-		if err == nil {
-			err = a.guard(r)
-		}
-	}
-	if err != nil {
-		return identity.Principal{}, err
-	}
-	return a.house.Broker.Act(r.Context(), wire.Of(r).Visit, c, app, r.Method)
+	return a.house.Caller(r, app, a.profile.CSRFHeader)
 }
 
-// owner authenticates for what belongs to the person as a whole (sessions, keys): the broker's own credentials only.
+// owner authenticates for what belongs to the person as a whole (sessions, keys).
 func (a *API) owner(r *http.Request) (identity.Principal, error) {
-	self, err := wire.Of(r).Application(broker.Self)
-	if err != nil {
-		return identity.Principal{}, err
-	}
-	p, err := a.caller(r, self)
-	if err == nil && p.KeyID != "" {
-		err = identity.WithCode("key_cannot", fmt.Errorf("keys manage nothing: %w", identity.ErrDenied))
-	}
-	return p, err
-}
-
-func (a *API) guard(r *http.Request) error {
-	return a.house.Guard.Check(r, held(r), r.Header.Get(a.profile.CSRFHeader))
-}
-
-// held is what the browser holds that a CSRF token is bound to.
-func held(r *http.Request) string {
-	if c := r.CookiesNamed(wire.BrokerCookie); len(c) == 1 {
-		return c[0].Value
-	}
-	return ""
+	return a.house.Owner(r, a.profile.CSRFHeader)
 }
 
 // fields reads a JSON object strictly: unknown names, doubled names, wrong types and trailing bytes are refused

@@ -19,7 +19,7 @@ func (a *API) who(r *http.Request) (identity.Principal, error) {
 
 // csrf gives the token that goes with the browser's cookie.
 func (a *API) csrf(w http.ResponseWriter, r *http.Request) error {
-	return reply(w, http.StatusOK, map[string]any{"csrf_token": a.house.Guard.Token(held(r))})
+	return reply(w, http.StatusOK, map[string]any{"csrf_token": a.house.Guard.Token(wire.Held(r))})
 }
 
 // me says who is calling.
